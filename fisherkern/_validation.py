@@ -1,0 +1,109 @@
+"""Checks of arrays and numbers at the public boundary: each names the argument and the place."""
+
+from __future__ import annotations
+
+import operator
+import os
+from typing import Any
+
+import numpy as np
+
+
+def available_threads(n_threads: int | None = None) -> int:
+    """The checked thread count; None means every core that this process may use."""
+    if n_threads is None:
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+    return positive_integer(n_threads, "n_threads")
+
+
+def positive_integer(value: Any, name: str, least: int = 1) -> int:
+    """`value` as an int of at least `least`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}")
+    return number
+
+
+def finite_number(value: Any, name: str, least: float | None = None, above: float | None = None,
+                  most: float | None = None) -> float:
+    """`value` as a float within [least, most] and above `above`."""
+    if isinstance(value, (str, bytes)) or not np.isscalar(value):
+        raise TypeError(f"{name} must be a number; got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number; got {value!r}") from None
+    bad = (not np.isfinite(number) or (least is not None and number < least)
+           or (above is not None and number <= above) or (most is not None and number > most))
+    if bad:
+        bounds = [f"at least {least}" if least is not None else "",
+                  f"above {above}" if above is not None else "",
+                  f"at most {most}" if most is not None else ""]
+        wanted = " and ".join(filter(None, bounds)) or "finite"
+        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+    return number
+
+
+def place(index: tuple[int, ...]) -> str:
+    """'[17, 3]'"""
+    return "[" + ", ".join(map(str, map(int, index))) + "]"
+
+
+def first_place(bad: np.ndarray) -> tuple[int, ...]:
+    """Index of the first true entry in row-major order."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+
+
+def numeric_array(values: Any, name: str, dtype: np.dtype | type) -> np.ndarray:
+    """A C-contiguous array of `dtype` with finite entries; read-only and strided input is fine.
+
+    Raises
+    ------
+    TypeError
+        The values are not real numbers.
+    ValueError
+        An entry is NaN, infinite, masked, or too large for `dtype`; its index is named.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        index = first_place(np.ma.getmaskarray(values))
+        raise ValueError(f"{name}{place(index)} is masked; fill or drop missing values first")
+    try:
+        raw = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    if raw.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {raw.dtype}")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(raw, dtype=dtype).reshape(raw.shape)
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = first_place(~finite)
+        value = raw[index]
+        why = f"does not fit {np.dtype(dtype)}" if np.isfinite(value) else "is not finite"
+        raise ValueError(f"{name}{place(index)} = {value} {why}")
+    return array
+
+
+def sample_array(X: Any, width: int, dtype: np.dtype, name: str = "X") -> np.ndarray:
+    """Checked samples of shape (n_samples, width), n_samples >= 1."""
+    shape = np.shape(X)
+    if len(shape) != 2 or shape[1] != width:
+        # a type error says more than the shape of what is no array at all
+        numeric_array(X, name, dtype)
+        raise ValueError(f"{name} must have shape (n_samples, {width}); got {shape}")
+    if shape[0] == 0:
+        raise ValueError(f"{name} has no samples; its shape is {shape}")
+    return numeric_array(X, name, dtype)
+
+
+def random_generator(rng: Any) -> np.random.Generator:
+    """A Generator from None (fresh entropy), a seed or a Generator."""
+    if rng is not None and not isinstance(rng, (int, np.integer, np.random.Generator,
+                                                np.random.SeedSequence, np.random.BitGenerator)):
+        raise TypeError(f"rng must be None, a seed or a numpy Generator; got {rng!r}")
+    return np.random.default_rng(rng)

@@ -1,0 +1,89 @@
+"""Activations and output interpretations: names, codes and the targets that each one takes.
+
+The formulas are in src/fisherkern/simd/activations.h and output.h [O Example 1, Def. 3].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._validation import first_place, numeric_array, place
+
+# in the order of enum fk_activation
+ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "erf", "lecun_tanh", "softplus",
+               "silu", "gelu")
+# in the order of enum fk_interpretation
+INTERPRETATIONS = ("square", "bernoulli", "softmax", "spherical")
+
+# their slope is a function of z that the activity does not determine
+SLOPE_NEEDS_Z = frozenset({"erf", "softplus", "silu", "gelu"})
+RELU_FAMILY = frozenset({"relu", "leaky_relu", "softplus", "silu", "gelu"})
+# activities in a known interval, which Bernoulli outputs map to probabilities
+BERNOULLI_ACTIVATIONS = ("sigmoid", "tanh", "erf", "lecun_tanh")
+
+
+def check_name(name: Any, known: tuple[str, ...], what: str) -> str:
+    """`name` if it is known; ValueError that lists the known ones otherwise."""
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+    return name
+
+
+def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
+                  dtype: np.dtype) -> np.ndarray:
+    """Targets as the kernels take them.
+
+    Parameters
+    ----------
+    Y : array_like
+        (n_samples, n_outputs), or (n_samples,) for a single output; class indices (n_samples,)
+        for softmax and spherical.
+
+    Returns
+    -------
+    ndarray
+        (n_samples, n_outputs) of `dtype`, or (n_samples,) int64 class indices.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the first offending index.
+    """
+    shape = np.shape(Y)
+    by_class = interpretation in ("softmax", "spherical")
+    fits = len(shape) == 2 and shape[1] == n_outputs
+    flat = len(shape) == 1 and (by_class or n_outputs == 1)
+    if not (fits or flat):
+        numeric_array(Y, "Y", dtype)
+        also = " or (n_samples,)" if by_class or n_outputs == 1 else ""
+        raise ValueError(f"Y must have shape (n_samples, {n_outputs}){also}; got {shape}")
+    if shape[0] != n_samples:
+        raise ValueError(f"Y has {shape[0]} rows and X has {n_samples}")
+    if flat and by_class:
+        return _class_indices(Y, n_outputs)
+    targets = numeric_array(Y, "Y", dtype).reshape(n_samples, n_outputs)
+    if interpretation == "square":
+        return targets
+    bad = (targets < 0) | (targets > 1)
+    if bad.any():
+        index = first_place(bad)
+        shown = index[:1] if len(shape) == 1 else index
+        raise ValueError(f"Y{place(shown)} = {targets[index]} is no probability")
+    if by_class:
+        off = np.abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4
+        if off.any():
+            row = first_place(off)[0]
+            raise ValueError(f"Y[{row}] sums to {targets[row].sum(dtype=np.float64)}, not to 1")
+    return targets
+
+
+def _class_indices(Y: Any, n_outputs: int) -> np.ndarray:
+    values = numeric_array(Y, "Y", np.float64)
+    bad = (values != np.floor(values)) | (values < 0) | (values >= n_outputs)
+    if bad.any():
+        index = first_place(bad)
+        raise ValueError(f"Y{place(index)} = {values[index]:g} is no class index "
+                         f"in 0..{n_outputs - 1}")
+    return np.ascontiguousarray(values, np.int64)

@@ -1,0 +1,117 @@
+"""Save and load networks: safetensors files of a few flat arrays, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .network import Network
+
+FORMAT = "fisherkern.network"
+VERSION = 1
+# what a file must hold, with the kind of its dtype and its number of dimensions
+_ARRAYS = {"edges": ("iu", 2), "outputs": ("iu", 1), "activation": ("u", 1), "theta": ("f", 1),
+           "frozen": ("b", 1)}
+_DEFINITION = {"n_inputs": int, "interpretation": str, "leaky_slope": float, "activations": list,
+               "dtype": str}
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError("saving and loading networks needs safetensors: "
+                          "pip install 'fisherkern[io]'") from None
+    return safetensors
+
+
+def save(net: Network, path: Any) -> None:
+    """Write `net` to `path`: definition, parameters and frozen flags.
+
+    The file appears whole or not at all: it is written beside its place and then renamed.
+    """
+    definition, arrays = net._state()
+    header = {"format": FORMAT, "version": str(VERSION), "definition": json.dumps(definition)}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    data = _safetensors().numpy.save(arrays, header)
+    write_atomically(Path(path), data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by a file of `data`; on any failure the old file stays."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: Any) -> Network:
+    """Read a network that `Network.save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        The file is truncated, foreign, of a newer version, or its arrays make no network; the
+        message names the file.
+    """
+    path = Path(path)
+    open_file = _safetensors().safe_open
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {str(path)!r}")
+    try:
+        with open_file(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except Exception as error:  # the reader's error class is not public
+        raise ValueError(f"{str(path)!r} is truncated or no safetensors file: {error}") from None
+    try:
+        return Network._from_state(_definition(header), _checked(arrays))
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise ValueError(f"{str(path)!r} holds no network: {error}") from None
+
+
+def _definition(header: dict[str, str]) -> dict:
+    if header.get("format") != FORMAT:
+        raise ValueError(f"its header does not say {FORMAT!r}")
+    if header.get("version") != str(VERSION):
+        raise ValueError(f"its format version is {header.get('version')!r}; "
+                         f"this release reads version {VERSION}")
+    definition = json.loads(header.get("definition", "null"))
+    if not isinstance(definition, dict):
+        raise ValueError("its definition is missing")
+    for name, kind in _DEFINITION.items():
+        if not isinstance(definition.get(name), kind):
+            raise ValueError(f"its definition lacks {name}")
+    return definition
+
+
+def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    for name, (kind, ndim) in _ARRAYS.items():
+        if name not in arrays:
+            raise ValueError(f"array {name!r} is missing")
+        if arrays[name].dtype.kind not in kind or arrays[name].ndim != ndim:
+            raise ValueError(f"array {name!r} has dtype {arrays[name].dtype} and shape "
+                             f"{arrays[name].shape}")
+    if not np.isfinite(arrays["theta"]).all():
+        raise ValueError("theta is not finite")
+    return arrays

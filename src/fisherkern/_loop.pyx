@@ -1,0 +1,497 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The compiled training loop: whole steps without the GIL, in one parallel region.
+
+A step is: a pass over the batch (slots), one thread's decision, statistics and directions by
+ranges of units, one thread's step size, the update. Threads meet at barriers only.
+"""
+import numpy as np
+
+from libc.math cimport isfinite, sqrt
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from ._network cimport Dag
+from ._openmp cimport fk_barrier, fk_parallel
+from ._pass cimport (
+    OUTPUT, STATISTICS, Pass, PassView, gather_weights, run_slots, share, total_loss,
+)
+from ._step cimport StepView, solve_units, unit_share, work_bytes
+from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
+
+# what makes a direction out of the sums
+cdef enum:
+    GRADIENT = 0
+    MOMENTUM = 1
+    ADAM = 2
+    METRIC = 3
+
+cdef enum:
+    CONSTANT = 0
+    TRUST_REGION = 1
+    ADAPTIVE = 2
+
+# of the adaptive control: what is known at theta
+cdef enum:
+    FRESH = 0     # nothing
+    READY = 1     # loss and direction
+    PENDING = 2   # theta is an attempt, not judged yet
+
+cdef enum:
+    OK = 0
+    LOSS_NOT_FINITE = 1
+    DIRECTION_NOT_FINITE = 2
+
+STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
+METHODS = {"gradient": GRADIENT, "momentum": MOMENTUM, "adam": ADAM, "metric": METRIC}
+RULES = {"constant": CONSTANT, "trust_region": TRUST_REGION, "adaptive": ADAPTIVE}
+
+cdef struct LoopView:
+    PassView* batch
+    StepView step
+    int method, rule, status, phase
+    int64_t n_steps, batch_size, done, attempt, metric_count, moment_count
+    void* theta
+    void* origin              # adaptive: theta before the attempt
+    void* directions[2]       # adaptive: the valid one and the one in the making
+    void* running[3]          # diagonal, cross, blocks; NULL: this batch alone
+    void* range[2]            # low, high over all samples so far
+    void* moments[2]          # momentum, Adam
+    double decay[3]           # momentum; Adam's two and its damping
+    double metric_rate, blend_rate, rate, ceiling, radius, reference, decrement
+    double before[2]           # adaptive: reference and rate before the last judgement
+    bint warm_start, with_noise, reduce, has_range, whole_batch
+    int n_threads
+    double noise, noise_floor, inverse_noise
+    const int64_t* samples
+    const double* factors     # constant: learning rates; trust region: f
+    double* losses
+    double* rates
+    uint8_t* accepted
+    double* unit_decrement
+    bint* failed              # per thread
+    void** work               # per thread
+
+
+cdef class Trainer:
+    """State of an optimizer on one network, and its compiled loop.
+
+    Parameters
+    ----------
+    dag : Dag
+    theta : (n_parameters,) ndarray
+        Written in place by every step.
+    batch_size : int
+    settings : dict
+        interpretation, signals, statistics, method, root, damping ("range" or a float),
+        range_damping, metric_rate (None: each batch alone), warm_start, rule, learning_rate,
+        trust_radius, noise_floor (None: no noise variance), decay (three floats).
+    frozen : (n_parameters,) uint8 or None
+    shift : (n_units,) by position, or None
+    """
+    cdef LoopView view
+    cdef readonly Pass batch
+    cdef readonly object theta, frozen, shift
+    cdef dict settings
+
+    def __init__(self, Dag dag, theta, int64_t batch_size, dict settings, frozen=None, shift=None,
+                 int n_threads=1):
+        cdef LoopView* v = &self.view
+        cdef size_t address = theta.ctypes.data
+        cdef bint by_range = settings["damping"] == "range"
+        memset(v, 0, sizeof(LoopView))
+        self.settings = settings
+        self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
+                          settings["signals"], settings["statistics"], n_threads, by_range)
+        self.theta, self.frozen, self.shift = theta, frozen, shift
+        self.batch.set_theta(theta)
+        v.batch, v.theta, v.batch_size = &self.batch.view, <void*>address, batch_size
+        v.method, v.rule = METHODS[settings["method"]], RULES[settings["rule"]]
+        v.metric_rate = 1.0 if settings["metric_rate"] is None else settings["metric_rate"]
+        v.warm_start, v.whole_batch = settings["warm_start"], settings["whole_batch"]
+        v.with_noise = settings["noise_floor"] is not None
+        v.noise_floor = settings["noise_floor"] or 0.0
+        v.inverse_noise = 1
+        v.rate = v.ceiling = settings["learning_rate"]
+        v.radius = settings["trust_radius"]
+        v.decay[0], v.decay[1], v.decay[2] = settings["decay"]
+        self._bind_step(by_range)
+        self._allocate()
+
+    def _bind_step(self, bint by_range):
+        cdef LoopView* v = &self.view
+        cdef PassView* b = v.batch
+        cdef size_t address
+        v.step.dag, v.step.leaves = b.dag, b.step
+        v.step.is_double = b.itemsize == 8
+        v.step.reduction = self.settings["statistics"]
+        v.step.root = self.settings["root"]
+        v.step.solve.rule = FK_DAMPING_RANGE if by_range else FK_DAMPING_ABSOLUTE
+        v.step.solve.value = self.settings["range_damping" if by_range else "damping"]
+        if self.frozen is not None:
+            address = self.frozen.ctypes.data
+            v.step.solve.frozen = <const uint8_t*>address
+        if self.shift is not None:
+            address = self.shift.ctypes.data
+            v.step.solve.shift = b.shift = <const void*>address
+        v.step.gradient = b.slots[0].gradient
+        v.step.diagonal = b.slots[0].diagonal
+        v.step.cross = b.slots[0].cross
+        v.step.blocks = b.slots[0].blocks
+        if by_range:
+            v.range[0], v.range[1] = self._zeros(b.unit_stride), self._zeros(b.unit_stride)
+            v.step.solve.low, v.step.solve.high = v.range[0], v.range[1]
+
+    cdef void* _zeros(self, int64_t n_values) except NULL:
+        cdef void* memory = self.batch.allocate(n_values * self.view.batch.itemsize)
+        memset(memory, 0, n_values * self.view.batch.itemsize)
+        return memory
+
+    def _allocate(self):
+        cdef LoopView* v = &self.view
+        cdef PassView* b = v.batch
+        cdef int64_t n_units = b.dag.n_units - b.dag.n_inputs
+        cdef int t
+        v.directions[0] = self._zeros(b.slot_stride)
+        v.directions[1] = v.directions[0]
+        if v.rule == ADAPTIVE:
+            v.directions[1] = self._zeros(b.slot_stride)
+            v.origin = self._zeros(b.slot_stride)
+        if v.metric_rate < 1 and v.method == METRIC:
+            if b.slots[0].diagonal != NULL:
+                v.running[0] = self._zeros(b.slot_stride)
+                v.step.diagonal = v.running[0]
+            if b.slots[0].cross != NULL:
+                v.running[1] = self._zeros(b.slot_stride)
+                v.step.cross = v.running[1]
+            if b.slots[0].blocks != NULL:
+                v.running[2] = self._zeros(b.block_stride)
+                v.step.blocks = v.running[2]
+        if v.method in (MOMENTUM, ADAM):
+            v.moments[0], v.moments[1] = self._zeros(b.slot_stride), self._zeros(b.slot_stride)
+        v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
+        v.n_threads = self.batch.n_threads
+        v.failed = <bint*>self.batch.allocate(v.n_threads * sizeof(bint))
+        memset(v.failed, 0, v.n_threads * sizeof(bint))
+        v.work = <void**>self.batch.allocate(self.batch.n_threads * sizeof(void*))
+        v.step.work_size = 0
+        for t in range(self.batch.n_threads):
+            v.work[t] = self.batch.allocate(work_bytes(&v.step))
+
+    def set_data(self, inputs, targets):
+        """As `Pass.set_data`."""
+        self.batch.set_data(inputs, targets)
+        self.batch.view.shift = self.view.step.solve.shift
+
+    def start_metric(self, sums, double rate):
+        """Start the running metric from `Pass.sums()` of other samples; `rate` from now on."""
+        cdef LoopView* v = &self.view
+        cdef size_t address
+        cdef int i
+        low, high = sums[4], sums[5]
+        for i in range(3):
+            if v.running[i] != NULL:
+                address = sums[i + 1].ctypes.data
+                memcpy(v.running[i], <void*>address, sums[i + 1].nbytes)
+        if low is not None:
+            for i, values in enumerate((np.ascontiguousarray(low), np.ascontiguousarray(high))):
+                address = values.ctypes.data
+                memcpy(v.range[i], <void*>address, values.nbytes)
+            v.has_range = True
+        v.metric_rate, v.warm_start = rate, False
+        v.metric_count += 1
+
+    def run(self, const int64_t[::1] samples, const double[::1] factors, double[::1] losses,
+            double[::1] rates, uint8_t[::1] accepted):
+        """Attempt `len(losses)` steps; returns how many were done and a status.
+
+        samples : rows of each step's batch, one after the other; one batch in whole-batch mode
+        factors : learning rates ("constant") or f ("trust_region"), one per step
+        losses, rates, accepted : filled, one entry per step
+        """
+        cdef LoopView* v = &self.view
+        cdef int n_threads = self.batch.n_threads
+        v.n_steps = losses.shape[0]
+        if v.n_steps == 0:
+            return 0, OK
+        v.samples, v.factors = &samples[0], &factors[0]
+        v.losses, v.rates, v.accepted = &losses[0], &rates[0], &accepted[0]
+        v.batch.samples = v.samples
+        v.status = OK
+        v.done = 0
+        with nogil:
+            fk_parallel(loop_region, v, n_threads)
+            if v.rule == ADAPTIVE and v.phase == PENDING:
+                resolve(v, n_threads)
+        return v.done, v.status
+
+    def direction(self, const int64_t[::1] samples):
+        """The direction at theta from one batch; changes nothing but this object's state."""
+        cdef LoopView* v = &self.view
+        cdef int n_threads = self.batch.n_threads
+        cdef double loss, rate
+        cdef double factor = 0
+        cdef uint8_t accepted
+        v.samples, v.factors, v.n_steps = &samples[0], &factor, 1
+        v.losses, v.rates, v.accepted = &loss, &rate, &accepted
+        v.status = OK
+        v.done = 0
+        v.rule = CONSTANT
+        with nogil:
+            fk_parallel(direction_region, v, n_threads)
+        out = np.empty_like(self.theta)
+        cdef size_t address = out.ctypes.data
+        memcpy(<void*>address, v.directions[0], out.nbytes)
+        return out, v.status
+
+    @property
+    def learning_rate(self):
+        """Of the adaptive control, for its next attempt."""
+        return self.view.rate
+
+
+cdef void loop_region(void* context, int thread, int n_threads) noexcept nogil:
+    cdef LoopView* v = <LoopView*>context
+    cdef int64_t s
+    for s in range(v.n_steps):
+        if v.rule != ADAPTIVE or v.phase != READY:
+            evaluate(v, s, thread, n_threads)
+            if v.status != OK:
+                return
+        if v.reduce:
+            make_direction(v, thread, n_threads)
+        fk_barrier(n_threads)
+        if thread == 0:
+            choose_rate(v, s)
+        fk_barrier(n_threads)
+        if v.status != OK:
+            return
+        update(v, thread, n_threads)
+        fk_barrier(n_threads)
+        if thread == 0:
+            v.done += 1
+            v.phase = PENDING
+            v.reduce = False
+        fk_barrier(n_threads)
+
+
+cdef void direction_region(void* context, int thread, int n_threads) noexcept nogil:
+    cdef LoopView* v = <LoopView*>context
+    evaluate(v, 0, thread, n_threads)
+    if v.status == OK:
+        make_direction(v, thread, n_threads)
+        fk_barrier(n_threads)
+        if thread == 0:
+            choose_rate(v, 0)
+
+
+cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept nogil:
+    """The pass over step s's batch, and what its loss decides."""
+    gather_weights(v.batch, thread, n_threads)
+    if thread == 0:
+        v.batch.samples = v.samples + (0 if v.whole_batch else s * v.batch_size)
+    fk_barrier(n_threads)
+    run_slots(v.batch, thread, n_threads)
+    fk_barrier(n_threads)
+    if thread == 0:
+        decide(v, s)
+    fk_barrier(n_threads)
+
+
+cdef void decide(LoopView* v, int64_t s) noexcept nogil:
+    """Accept or cancel the pending attempt; then the scales of this batch's sums."""
+    cdef double loss = total_loss(v.batch) / v.batch.n_samples
+    v.reduce = True
+    if v.rule == ADAPTIVE and v.phase == PENDING:
+        v.reduce = judge(v, loss)
+        if s > 0:
+            v.accepted[s - 1] = v.reduce
+    elif not isfinite(loss):
+        v.status = LOSS_NOT_FINITE
+        return
+    else:
+        v.reference = loss
+    if not v.reduce:
+        return
+    if v.with_noise:
+        blend_noise(v, loss)
+    merge_ranges(v)
+    v.metric_count += 1
+    v.moment_count += 1
+    v.blend_rate = v.metric_rate
+    if v.warm_start and v.blend_rate * v.metric_count < 1:
+        v.blend_rate = 1.0 / v.metric_count
+
+
+cdef bint judge(LoopView* v, double loss) noexcept nogil:
+    """[O section 4]: a step that raises the loss is cancelled and the rate halved."""
+    v.before[0], v.before[1] = v.reference, v.rate
+    if loss > v.reference or not isfinite(loss):
+        v.rate *= 0.5
+        return False
+    if loss < v.reference:
+        v.rate *= 1.1
+    v.reference = loss
+    return True
+
+
+cdef void blend_noise(LoopView* v, double loss) noexcept nogil:
+    """Running mean square of a square loss's residuals, at the metric's rate."""
+    cdef double mean_square = 2 * loss / v.batch.dag.n_outputs
+    cdef double rate = max(v.metric_rate, 1.0 / (v.metric_count + 1))
+    v.noise += rate * (mean_square - v.noise)
+    v.inverse_noise = 1 / max(v.noise, v.noise_floor)
+
+
+cdef void merge_ranges(LoopView* v) noexcept nogil:
+    """Ranges of the activities over all samples so far."""
+    cdef int s, side
+    if v.range[0] == NULL:
+        return
+    for s in range(v.batch.n_slots):
+        for side in range(2):
+            merge_range(v.batch.itemsize == 8, v.batch.dag.n_units, side,
+                        v.batch.slots[s].high if side else v.batch.slots[s].low, v.range[side],
+                        v.has_range)
+        v.has_range = True
+
+
+cdef void merge_range(bint is_double, int32_t n, int side, const void* batch, void* range_,
+                      bint add) noexcept nogil:
+    cdef int32_t p
+    cdef double new, old
+    for p in range(n):
+        new = (<const double*>batch)[p] if is_double else (<const float*>batch)[p]
+        if add:
+            old = (<const double*>range_)[p] if is_double else (<const float*>range_)[p]
+            new = max(old, new) if side else min(old, new)
+        if is_double:
+            (<double*>range_)[p] = new
+        else:
+            (<float*>range_)[p] = <float>new
+
+
+cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
+    """Sums, running metric and direction of the thread's units."""
+    cdef const int64_t* indptr = v.batch.dag.indptr
+    cdef int32_t u0 = unit_share(v.batch.dag, thread, n_threads), k
+    cdef int32_t u1 = unit_share(v.batch.dag, thread + 1, n_threads)
+    cdef int64_t first = indptr[u0], last = indptr[u1]
+    cdef void* direction = v.directions[1]
+    v.failed[thread] = False
+    sum_and_blend(v, u0, u1)
+    if v.step.solve.frozen != NULL and v.method != METRIC:
+        v.step.leaves.mask(first, last, v.step.solve.frozen, v.batch.slots[0].gradient)
+    if v.method == GRADIENT:
+        memcpy(<char*>direction + first * v.batch.itemsize,
+               <char*>v.batch.slots[0].gradient + first * v.batch.itemsize,
+               (last - first) * v.batch.itemsize)
+    elif v.method == MOMENTUM:
+        v.step.leaves.momentum(first, last, v.decay[0], v.batch.slots[0].gradient, v.moments[0],
+                               direction)
+    elif v.method == ADAM:
+        v.step.leaves.adam(first, last, v.moment_count, v.decay[0], v.decay[1], v.decay[2],
+                           v.batch.slots[0].gradient, v.moments[0], v.moments[1], direction)
+    else:
+        v.step.direction = direction
+        v.failed[thread] = not solve_units(&v.step, u0, u1, v.work[thread])
+    if v.method == METRIC or v.rule != CONSTANT:
+        for k in range(u0, u1):
+            v.unit_decrement[k] = v.step.leaves.decrement(
+                v.batch.dag, v.step.solve.shift, k, v.batch.slots[0].gradient, direction)
+
+
+cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
+    """Slots to means over the batch; metric entries into the running metric."""
+    cdef PassView* b = v.batch
+    cdef const int64_t* indptr = b.dag.indptr
+    cdef double scale = v.inverse_noise / b.n_samples
+    cdef int64_t first = indptr[u0], last = indptr[u1], packed
+    cdef int32_t k, size
+    b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last, scale)
+    if b.slots[0].diagonal != NULL:
+        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, b.n_slots, first, last, scale)
+    if b.slots[0].cross != NULL:
+        b.step.sum_slots(b.slots[0].cross, b.slot_stride, b.n_slots, first, last, scale)
+    if v.running[0] != NULL:
+        b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
+    if v.running[1] != NULL:
+        b.step.blend(v.running[1], b.slots[0].cross, first, last, v.blend_rate)
+    if b.slots[0].blocks == NULL:
+        return
+    for k in range(u0, u1):
+        size = <int32_t>(indptr[k + 1] - indptr[k])
+        packed = b.dag.packed[b.dag.position[b.dag.n_inputs + k]]
+        last = packed + <int64_t>size * (size + 1) // 2
+        b.step.sum_slots(b.slots[0].blocks, b.block_stride, b.n_slots, packed, last, scale)
+        if v.running[2] != NULL:
+            b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
+
+
+cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil:
+    """Step size of attempt s; a direction that is not finite cancels or stops."""
+    cdef int32_t k
+    cdef double total = 0
+    v.losses[s] = v.reference
+    v.accepted[s] = True
+    if v.reduce and (v.method == METRIC or v.rule != CONSTANT):
+        for k in range(v.batch.dag.n_units - v.batch.dag.n_inputs):
+            total += v.unit_decrement[k]
+        v.decrement = total
+        if not isfinite(total) or any_failed(v):
+            if v.rule == ADAPTIVE and v.phase == PENDING:
+                cancel(v, s)
+            else:
+                v.status = DIRECTION_NOT_FINITE
+                return
+    if v.rule == CONSTANT:
+        v.rate = v.factors[s]
+    elif v.rule == TRUST_REGION:
+        v.rate = v.ceiling
+        if v.decrement > 0:
+            v.rate = min(v.rate, sqrt(2 * v.radius / v.decrement))
+        v.rate *= v.factors[s]
+    elif v.reduce:
+        v.directions[0], v.directions[1] = v.directions[1], v.directions[0]
+        memcpy(v.origin, v.theta, v.batch.dag.n_parameters * v.batch.itemsize)
+    v.rates[s] = v.rate
+
+
+cdef void cancel(LoopView* v, int64_t s) noexcept nogil:
+    """The pending attempt led to where no direction can be found: as if it had raised the loss."""
+    v.reduce = False
+    v.reference, v.rate = v.before[0], 0.5 * v.before[1]
+    v.losses[s] = v.reference
+    if s > 0:
+        v.accepted[s - 1] = False
+
+
+cdef bint any_failed(LoopView* v) noexcept nogil:
+    cdef int t
+    for t in range(v.n_threads):
+        if v.failed[t]:
+            return True
+    return False
+
+
+cdef void update(LoopView* v, int thread, int n_threads) noexcept nogil:
+    cdef int64_t first, last
+    share(v.batch.dag.n_parameters, thread, n_threads, &first, &last)
+    v.step.leaves.advance(v.theta, v.origin if v.rule == ADAPTIVE else v.theta, v.directions[0],
+                          first, last, v.rate)
+
+
+cdef void resolve(LoopView* v, int n_threads) noexcept nogil:
+    """Judge the last attempt by a forward pass, so that theta is a step that holds."""
+    cdef bint good
+    v.batch.stage = OUTPUT
+    fk_parallel(slots_region, v.batch, n_threads)
+    v.batch.stage = STATISTICS
+    good = judge(v, total_loss(v.batch) / v.batch.n_samples)
+    v.accepted[v.n_steps - 1] = good
+    v.phase = FRESH if good else READY
+    if not good:
+        memcpy(v.theta, v.origin, v.batch.dag.n_parameters * v.batch.itemsize)
+
+
+cdef void slots_region(void* context, int thread, int n_threads) noexcept nogil:
+    run_slots(<PassView*>context, thread, n_threads)

@@ -1,0 +1,373 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""One pass over a batch: each tile runs forward, output layer, backward and statistics.
+
+A thread owns whole accumulation slots, and a slot owns every n_slots-th tile. The number of slots
+and the tile width depend on the problem alone, so sums do not depend on the number of threads.
+"""
+import numpy as np
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from ._network cimport Dag
+from ._openmp cimport fk_barrier, fk_parallel
+from ._simd cimport step_leaves, tile_leaves
+from ._types cimport (
+    FK_DIAGONAL, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_VALUES, FK_VALUES_MODULUS,
+    FK_VALUES_SQUARES, fk_fault, fk_slot,
+)
+
+cdef extern from "<stdlib.h>" nogil:
+    int posix_memalign(void** memory, size_t alignment, size_t size)
+
+cdef enum:
+    MAX_SLOTS = 16              # accumulators of small networks
+    SLOT_BUDGET = 32 << 20      # bytes of accumulators above which there are only two slots
+    TILE_BUDGET = 256 << 10     # bytes of one level's rows that should stay in the L2 cache
+    FLOPS_PER_THREAD = 200_000  # a step below this is faster on one thread
+
+
+STAGES = {"forward": FORWARD, "output": OUTPUT, "backward": BACKWARD, "statistics": STATISTICS}
+SIGNALS = {"values": FK_VALUES, "values_modulus": FK_VALUES_MODULUS,
+           "values_squares": FK_VALUES_SQUARES}
+REDUCTIONS = {"none": FK_NO_METRIC, "diagonal": FK_DIAGONAL,
+              "quasi_diagonal": FK_QUASI_DIAGONAL, "unitwise": FK_UNITWISE}
+
+
+cdef int64_t padded(int64_t n_bytes) noexcept nogil:
+    return (n_bytes + 63) // 64 * 64
+
+
+cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows):
+    """Widest tile that the batch fills and whose rows of one level stay in cache."""
+    cdef int tile = 64
+    while tile > 16 and (tile >= 2 * n_samples
+                         or dag.widest_level * tile * itemsize * rows > TILE_BUDGET):
+        tile //= 2
+    return tile
+
+
+@cython.no_gc_clear
+cdef class Pass:
+    """Buffers and settings of passes over batches of up to `n_samples` rows.
+
+    Parameters
+    ----------
+    dag : Dag
+    dtype : numpy.dtype
+        float32 or float64.
+    n_samples : int
+        Rows of the largest batch.
+    stage, signals, statistics : int
+        How far a pass goes, and what it accumulates.
+    interpretation : int
+    n_threads : int
+    with_ranges : bool
+        Also take each unit's smallest and largest activity.
+    """
+
+    def __cinit__(self, Dag dag, dtype, int64_t n_samples, int stage, int interpretation=0,
+                  int signals=FK_VALUES, int statistics=FK_NO_METRIC, int n_threads=1,
+                  bint with_ranges=False):
+        cdef PassView* v = &self.view
+        self._memory = []
+        self.dag, self.dtype = dag, np.dtype(dtype)
+        v.dag = &dag.view
+        v.itemsize = self.dtype.itemsize
+        v.stage, v.signals, v.statistics = stage, signals, statistics
+        v.interpretation, v.with_ranges = interpretation, with_ranges
+        v.rows = 1 if signals == FK_VALUES else 2
+        v.first = dag.view.n_inputs
+        v.leaves = tile_leaves(v.itemsize == 8,
+                               choose_tile(dag, n_samples, v.itemsize, v.rows))
+        v.step = step_leaves(v.itemsize == 8)
+        self._allocate_slots(n_samples)
+        self.set_batch_size(n_samples)
+        flops = 6.0 * dag.view.n_edges * n_samples
+        self.n_threads = max(1, min(n_threads, v.n_slots, int(1 + flops // FLOPS_PER_THREAD)))
+        self._allocate_rows()
+
+    def __dealloc__(self):
+        for address in self._memory:
+            free(<void*><size_t>address)
+
+    cdef void* allocate(self, int64_t n_bytes) except NULL:
+        cdef void* memory = NULL
+        if posix_memalign(&memory, 64, max(64, padded(n_bytes))):
+            raise MemoryError(f"no memory for a kernel buffer of {n_bytes / 2**20:.0f} MiB")
+        self._memory.append(<size_t>memory)
+        return memory
+
+    def _allocate_slots(self, int64_t n_samples):
+        cdef PassView* v = &self.view
+        cdef int64_t n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile, P = v.dag.n_parameters
+        cdef int n_arrays = 1 + (v.statistics in (FK_DIAGONAL, FK_QUASI_DIAGONAL)) \
+            + (v.statistics == FK_QUASI_DIAGONAL)
+        cdef int64_t blocks = v.dag.n_blocks if v.statistics == FK_UNITWISE else 0
+        cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
+        cdef int s
+        v.n_slots = max(1, min(n_tiles, MAX_SLOTS))
+        if v.stage == STATISTICS:
+            v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
+        v.slot_stride = padded(P * v.itemsize) // v.itemsize
+        v.block_stride = padded(blocks * v.itemsize) // v.itemsize
+        v.unit_stride = padded(v.dag.n_units * v.itemsize) // v.itemsize
+        v.slots = <fk_slot*>self.allocate(v.n_slots * sizeof(fk_slot))
+        v.slot_loss = <double*>self.allocate(v.n_slots * sizeof(double))
+        v.slot_fault = <fk_fault*>self.allocate(v.n_slots * sizeof(fk_fault))
+        memset(v.slots, 0, v.n_slots * sizeof(fk_slot))
+        if v.stage == STATISTICS:
+            self._fill(v.slot_stride, 0)
+            if n_arrays > 1:
+                self._fill(v.slot_stride, 1)
+            if n_arrays > 2:
+                self._fill(v.slot_stride, 2)
+            if blocks:
+                self._fill(v.block_stride, 3)
+        if v.with_ranges:
+            self._fill(v.unit_stride, 4)
+            self._fill(v.unit_stride, 5)
+
+    def _fill(self, int64_t stride, int field):
+        """One contiguous array over the slots for a field of fk_slot, in the struct's order."""
+        cdef char* base = <char*>self.allocate(self.view.n_slots * stride * self.view.itemsize)
+        cdef int s
+        for s in range(self.view.n_slots):
+            (<void**>&self.view.slots[s])[field] = base + s * stride * self.view.itemsize
+
+    def _allocate_rows(self):
+        cdef PassView* v = &self.view
+        cdef int64_t row = v.leaves.tile * v.itemsize, total = 0
+        cdef int t, i
+        sizes = (v.dag.n_units * row, v.dag.n_units * row * v.rows, v.dag.n_outputs * row * 2,
+                 v.dag.n_outputs * row, v.dag.n_units * row if v.stage == BACKWARD else 0)
+        for i in range(5):
+            v.row_offset[i] = total
+            total += padded(sizes[i])
+        v.thread_rows = <void**>self.allocate(self.n_threads * sizeof(void*))
+        for t in range(self.n_threads):
+            v.thread_rows[t] = self.allocate(total)
+            memset(v.thread_rows[t], 0, total)
+        v.weights_out = NULL
+        if v.stage >= BACKWARD:
+            v.weights_out = self.allocate(v.dag.n_edges * v.itemsize)
+
+    cdef void set_batch_size(self, int64_t n_samples):
+        self.view.n_samples = n_samples
+        self.view.n_tiles = (n_samples + self.view.leaves.tile - 1) // self.view.leaves.tile
+
+    def set_data(self, inputs, targets=None):
+        """Point at C-contiguous rows of the pass's dtype; targets (n, n_outputs) or classes (n,).
+        """
+        cdef size_t address = inputs.ctypes.data
+        self._keep = (inputs, targets)
+        self.view.inputs = <const void*>address
+        self.view.targets = NULL
+        self.view.classes = NULL
+        if targets is not None:
+            address = targets.ctypes.data
+            if targets.ndim == 1:
+                self.view.classes = <const int64_t*>address
+            else:
+                self.view.targets = <const void*>address
+
+    def set_theta(self, theta):
+        cdef size_t address = theta.ctypes.data
+        self._theta_keep = theta
+        self.view.theta = <const void*>address
+
+    def set_shift(self, shift):
+        """Origin of the activities in the statistics, (n_units,) by position; None: zero."""
+        cdef size_t address = 0 if shift is None else shift.ctypes.data
+        self._keep += (shift,)
+        self.view.shift = <const void*>address
+
+    def run(self, sample_loss=None, activities=None, outputs=None, modulus=None, sums=None,
+            output_metric=None):
+        """One pass over rows 0 to n_samples - 1; fills the arrays that are given."""
+        cdef PassView* v = &self.view
+        v.samples = NULL
+        v.sample_loss = <double*>address_of(sample_loss)
+        v.out_activities = address_of(activities)
+        v.out_outputs = address_of(outputs)
+        v.out_modulus = address_of(modulus)
+        v.out_sums = address_of(sums)
+        v.out_output_metric = address_of(output_metric)
+        v.first = 0 if v.out_modulus != NULL or v.out_sums != NULL else v.dag.n_inputs
+        cdef int n_threads = self.n_threads
+        with nogil:
+            fk_parallel(pass_region, v, n_threads)
+        v.sample_loss = NULL
+        return total_loss(v) / v.n_samples
+
+    def fault(self):
+        """(sample, output) of the first loss without a derivative, or None."""
+        cdef int s
+        found = [(self.view.slot_fault[s].sample, self.view.slot_fault[s].output)
+                 for s in range(self.view.n_slots) if self.view.slot_fault[s].sample >= 0]
+        return min(found) if found else None
+
+    def sums(self):
+        """Slots summed in their order and divided by the samples: gradient, diagonal, cross,
+        blocks (None where not accumulated), and low, high."""
+        cdef PassView* v = &self.view
+        cdef fk_slot* slot = &v.slots[0]
+        cdef double scale = 1.0 / v.n_samples
+        P = v.dag.n_parameters
+        return (
+            slot_sum(self, slot.gradient, v.slot_stride, P, scale),
+            slot_sum(self, slot.diagonal, v.slot_stride, P, scale),
+            slot_sum(self, slot.cross, v.slot_stride, P, scale),
+            slot_sum(self, slot.blocks, v.block_stride, v.dag.n_blocks, scale),
+            *self.extremes(),
+        )
+
+    def extremes(self):
+        """Smallest and largest activity of each unit by position, or (None, None)."""
+        cdef PassView* v = &self.view
+        if not v.with_ranges:
+            return None, None
+        shape = v.n_slots * v.unit_stride
+        low = as_array(v.slots[0].low, shape, self.dtype).reshape(v.n_slots, -1)
+        high = as_array(v.slots[0].high, shape, self.dtype).reshape(v.n_slots, -1)
+        n = v.dag.n_units
+        return low.min(axis=0)[:n], high.max(axis=0)[:n]
+
+
+def activate(rows, int code, double leaky_slope):
+    """s(z) of float64 rows (n, 64 m), in place of a pass: what initialization needs."""
+    cdef double[:, ::1] z = rows
+    out = np.empty_like(rows)
+    cdef double[:, ::1] a = out
+    cdef int64_t i, t
+    for i in range(z.shape[0]):
+        for t in range(0, z.shape[1], 64):
+            tile_leaves(True, 64).activate(code, leaky_slope, &z[i, t], &a[i, t])
+    return out
+
+
+cdef slot_sum(Pass batch, void* base, int64_t stride, int64_t size, double scale):
+    if base == NULL:
+        return None
+    batch.view.step.sum_slots(base, stride, batch.view.n_slots, 0, size, scale)
+    return as_array(base, size, batch.dtype).copy()
+
+
+cdef void* address_of(array):
+    cdef size_t address = 0 if array is None else array.ctypes.data
+    return <void*>address
+
+
+cdef as_array(void* base, int64_t size, dtype):
+    if dtype == np.float32:
+        return np.asarray(<float[:size]>base)
+    return np.asarray(<double[:size]>base)
+
+
+cdef void share(int64_t n, int thread, int n_threads, int64_t* first, int64_t* last) noexcept nogil:
+    """The thread's part of range(n)."""
+    first[0] = n * thread // n_threads
+    last[0] = n * (thread + 1) // n_threads
+
+
+cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
+    """The thread's part of the weights in the order of the outgoing edges."""
+    cdef int64_t first, last
+    share(v.dag.n_edges, thread, n_threads, &first, &last)
+    v.step.gather_weights(v.dag, first, last, v.theta, v.weights_out)
+
+
+cdef void pass_region(void* context, int thread, int n_threads) noexcept nogil:
+    cdef PassView* v = <PassView*>context
+    if v.stage >= BACKWARD:
+        gather_weights(v, thread, n_threads)
+        fk_barrier(n_threads)
+    run_slots(v, thread, n_threads)
+
+
+cdef void run_slots(PassView* v, int thread, int n_threads) noexcept nogil:
+    """Every tile of the thread's slots."""
+    cdef int slot = thread
+    cdef int64_t tile
+    while slot < v.n_slots:
+        v.slot_loss[slot] = 0
+        v.slot_fault[slot] = fk_fault(-1, -1)
+        tile = slot
+        while tile < v.n_tiles:
+            run_tile(v, <char*>v.thread_rows[thread], slot, tile)
+            tile += v.n_slots
+        slot += n_threads
+
+
+cdef double total_loss(PassView* v) noexcept nogil:
+    """Sum of the losses of the batch, slots in their order."""
+    cdef double total = 0
+    cdef int s
+    for s in range(v.n_slots):
+        total += v.slot_loss[s]
+    return total
+
+
+cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nogil:
+    cdef void* activities = rows + v.row_offset[0]
+    cdef void* signals = rows + v.row_offset[1]
+    cdef void* direct = rows + v.row_offset[2]
+    cdef int64_t first = tile * v.leaves.tile
+    cdef int n = <int>min(v.n_samples - first, <int64_t>v.leaves.tile)
+    cdef bint add = tile >= v.n_slots
+    v.leaves.load(v.inputs, v.dag.n_inputs, v.samples, first, n, activities)
+    v.leaves.forward(v.dag, v.theta, activities, signals, v.rows)
+    if v.out_activities != NULL:
+        v.leaves.store(activities, 1, v.dag.position, v.dag.n_units, first, n, v.out_activities)
+    if v.out_outputs != NULL:
+        v.leaves.store(activities, 1, v.dag.outputs, v.dag.n_outputs, first, n, v.out_outputs)
+    if v.stage == FORWARD and not v.with_ranges:
+        return
+    if v.with_ranges:
+        v.leaves.ranges(v.dag, add, activities, v.slots[slot].low, v.slots[slot].high)
+    if v.stage == FORWARD:
+        return
+    run_output(v, rows, slot, first, n)
+    if v.stage == OUTPUT:
+        return
+    v.leaves.backward(v.dag, v.signals, v.first, v.weights_out, activities, direct, signals,
+                      rows + v.row_offset[4] if v.out_sums != NULL else NULL)
+    if v.out_modulus != NULL:
+        v.leaves.store(<char*>signals + v.leaves.tile * v.itemsize, 2, v.dag.position,
+                       v.dag.n_units, first, n, v.out_modulus)
+    if v.out_sums != NULL:
+        v.leaves.store(rows + v.row_offset[4], 1, v.dag.position, v.dag.n_units, first, n,
+                       v.out_sums)
+    if v.stage == STATISTICS:
+        if v.shift != NULL:
+            v.leaves.centre(v.dag, v.shift, activities)
+        v.leaves.statistics(v.dag, v.statistics, v.rows, add, activities, signals,
+                            &v.slots[slot])
+
+
+cdef void run_output(PassView* v, char* rows, int slot, int64_t first, int n) noexcept nogil:
+    """Losses and direct terms of a tile; without targets the losses mean nothing."""
+    cdef double[64] losses
+    cdef void* direct = rows + v.row_offset[2]
+    cdef void* targets = rows + v.row_offset[3]
+    cdef fk_fault fault
+    cdef int t
+    if v.targets != NULL:
+        v.leaves.load(v.targets, v.dag.n_outputs, v.samples, first, n, targets)
+    elif v.classes != NULL:
+        v.leaves.load_classes(v.classes, v.dag.n_outputs, v.samples, first, n, targets)
+    fault = v.leaves.output(v.dag, v.interpretation, n, v.out_output_metric == NULL,
+                            rows + v.row_offset[0], rows + v.row_offset[1], v.rows, targets,
+                            direct, losses)
+    if v.out_output_metric != NULL:
+        v.leaves.store(<char*>direct + v.leaves.tile * v.itemsize, 2, NULL, v.dag.n_outputs,
+                       first, n, v.out_output_metric)
+    if fault.sample >= 0 and v.slot_fault[slot].sample < 0:
+        v.slot_fault[slot] = fk_fault(<int32_t>(first + fault.sample), fault.output)
+    for t in range(n):
+        v.slot_loss[slot] += losses[t]
+        if v.sample_loss != NULL:
+            v.sample_loss[first + t] = losses[t]
+

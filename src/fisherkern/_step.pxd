@@ -1,0 +1,22 @@
+# cython: language_level=3
+from libc.stdint cimport int32_t, int64_t
+
+from ._types cimport fk_dag, fk_solve, fk_step_leaves
+
+cdef struct StepView:
+    const fk_dag* dag
+    const fk_step_leaves* leaves
+    fk_solve solve
+    int reduction      # fk_statistics
+    bint root          # diagonal: divide by the root (AdaGrad)
+    bint is_double
+    const void* gradient
+    const void* diagonal
+    const void* cross
+    const void* blocks
+    void* direction
+    int64_t work_size  # largest block
+
+cdef int64_t work_bytes(StepView* view) noexcept nogil
+cdef bint solve_units(StepView* view, int32_t first, int32_t last, void* work) noexcept nogil
+cdef int32_t unit_share(const fk_dag* dag, int thread, int n_threads) noexcept nogil

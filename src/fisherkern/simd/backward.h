@@ -1,0 +1,60 @@
+/* Backpropagated values [O (5), (10)] and modulus [O Def. 7, Prop. 22] of one tile, reduced, in
+ * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). */
+
+FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int modulus, int squares,
+                                   const REAL *weights_out, const REAL *activities,
+                                   const REAL *direct, REAL *signals, REAL *unreduced)
+{
+    enum { WIDTH = CHUNK(4) };
+    const size_t stride = (size_t)rows * FK_TILE;
+    const int32_t slot = dag->output_slot[p];
+    REAL *own = signals + (size_t)p * stride;
+    REAL r[FK_TILE] __attribute__((aligned(64)));
+    NAME(slopes)(dag->activation[p], dag->leaky_slope, activities + (size_t)p * FK_TILE, own,
+                 r);
+    for (int c = 0; c < VECS; c += WIDTH) {
+        VEC b[WIDTH], m[WIDTH];
+        for (int v = 0; v < WIDTH; v++) b[v] = m[v] = (VEC){0};
+        for (int64_t e = dag->out_start[p]; e < dag->out_start[p + 1]; e++) {
+            const VEC *row = (const VEC *)(signals + (size_t)dag->out_target[e] * stride) + c;
+            const REAL w = weights_out[e];
+            for (int v = 0; v < WIDTH; v++) b[v] += row[v] * w;
+            if (modulus) {
+                const REAL w2 = w * w;
+                for (int v = 0; v < WIDTH; v++) m[v] += row[VECS + v] * w2;
+            }
+        }
+        for (int v = 0; v < WIDTH; v++) {
+            const VEC slope = ((const VEC *)r)[c + v];
+            VEC value = slope * b[v];
+            if (slot >= 0) value += ((const VEC *)(direct + (size_t)slot * 2 * FK_TILE))[c + v];
+            ((VEC *)own)[c + v] = value;
+            if (squares) ((VEC *)own)[VECS + c + v] = value * value;
+            if (modulus) {
+                VEC reduced = slope * slope * m[v];
+                if (slot >= 0)
+                    reduced += ((const VEC *)(direct + (size_t)slot * 2 * FK_TILE))[VECS + c + v];
+                ((VEC *)own)[VECS + c + v] = reduced;
+                if (unreduced) ((VEC *)(unreduced + (size_t)p * FK_TILE))[c + v] = m[v];
+            }
+        }
+    }
+}
+
+/* Units from the last position down to `first`; `unreduced`, where given, receives the sums
+ * over the outgoing edges of the modulus (without an output's own term). */
+static void NAME(backward)(const fk_dag *dag, int kind, int first, const void *weights_out,
+                           const void *activities, const void *direct, void *signals,
+                           void *unreduced)
+{
+    if (kind == FK_VALUES)
+        for (int32_t p = dag->n_units - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 1, 0, 0, weights_out, activities, direct, signals, 0);
+    else if (kind == FK_VALUES_MODULUS)
+        for (int32_t p = dag->n_units - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 1, 0, weights_out, activities, direct, signals,
+                                unreduced);
+    else
+        for (int32_t p = dag->n_units - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 0, 1, weights_out, activities, direct, signals, 0);
+}

@@ -1,0 +1,42 @@
+/* Forward pass of one tile [O (2)], O(n_edges * tile): CSR gather, sums in registers. */
+
+typedef REAL NAME(vec) __attribute__((vector_size(FK_VECTOR_BYTES)));
+
+#define VEC NAME(vec)
+#define LANES ((int)(FK_VECTOR_BYTES / sizeof(REAL)))
+#define VECS (FK_TILE / LANES)
+_Static_assert(FK_TILE * sizeof(REAL) >= 2 * FK_VECTOR_BYTES, "a row is at least two vectors");
+/* vectors of one row that stay in registers together */
+#define CHUNK(most) (VECS < (most) ? VECS : (most))
+
+FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, int32_t fan_in,
+                                    const REAL *activities, REAL *z)
+{
+    enum { WIDTH = CHUNK(8) };
+    for (int c = 0; c < VECS; c += WIDTH) {
+        VEC sum[WIDTH];
+        for (int v = 0; v < WIDTH; v++) sum[v] = (VEC){0} + weights[0];
+        for (int32_t j = 1; j <= fan_in; j++) {
+            const VEC *row = (const VEC *)(activities + (size_t)source[j] * FK_TILE) + c;
+            const REAL w = weights[j];
+            for (int v = 0; v < WIDTH; v++) sum[v] += row[v] * w;
+        }
+        for (int v = 0; v < WIDTH; v++) ((VEC *)z)[c + v] = sum[v];
+    }
+}
+
+/* z goes to the unit's first signal row where the backward pass or the output layer needs it. */
+static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities_, void *signals_,
+                          int rows)
+{
+    REAL *activities = activities_, *signals = signals_;
+    for (int32_t p = dag->n_inputs; p < dag->n_units; p++) {
+        const int64_t block = dag->block[p];
+        REAL z[FK_TILE] __attribute__((aligned(64)));
+        NAME(preactivations)((const REAL *)theta + block, dag->source + block, dag->fan_in[p],
+                             activities, z);
+        NAME(activate)(dag->activation[p], dag->leaky_slope, z,
+                       activities + (size_t)p * FK_TILE);
+        if (dag->keeps_z[p]) memcpy(signals + (size_t)p * rows * FK_TILE, z, sizeof z);
+    }
+}

@@ -1,0 +1,188 @@
+/* Output layer of one tile [O Example 1, (7), (27), Def. 3]: the loss, and each output's direct
+ * terms in reduced form: r b and r^2 Omega_oo, formed without dividing by a saturated slope.
+ * `direct` holds two rows per output. With reduced = 0 the second row is Omega_oo itself. */
+
+typedef struct {
+    REAL value, modulus;
+    double loss;
+} NAME(direct);
+
+/* (2 / sqrt(pi)) / erfcx(z): the erf unit's slope over 1 - a, by a continued fraction where
+ * erfc underflows. */
+FK_INLINE double NAME(erf_hazard)(double z)
+{
+    if (z < 5) return 1.12837916709551257390 * exp(-z * z) / erfc(z);
+    double tail = z;
+    for (int n = 24; n >= 1; n--) tail = z + 0.5 * n / tail;
+    return 2 * tail;
+}
+
+/* log(erfc(z) / 2) */
+FK_INLINE double NAME(log_half_erfc)(double z)
+{
+    if (z < 0) return log1p(-0.5 * erfc(-z));
+    if (z < 5) return log(0.5 * erfc(z));
+    return -z * z - log(1.77245385090551602730 * NAME(erf_hazard)(z));
+}
+
+FK_INLINE NAME(direct) NAME(bernoulli_erf)(double z, double y, int reduced)
+{
+    const double up = NAME(erf_hazard)(-z), down = NAME(erf_hazard)(z);
+    const double modulus = reduced ? up * down : 1 / (erfc(z) * erfc(-z));
+    /* the product with a zero target is zero even where the logarithm is infinite */
+    const double loss = -((y > 0 ? y * NAME(log_half_erfc)(-z) : 0)
+                          + (y < 1 ? (1 - y) * NAME(log_half_erfc)(z) : 0));
+    return (NAME(direct)){(REAL)(y * up - (1 - y) * down), (REAL)modulus, loss};
+}
+
+/* p = logistic(k z); density is dp/da. */
+FK_INLINE NAME(direct) NAME(bernoulli_logistic)(REAL z, REAL y, REAL k, REAL density, int reduced)
+{
+    const REAL u = k * z, e = MATH(exp)(-MATH(fabs)(u));
+    const REAL small = e / (1 + e), large = 1 / (1 + e);
+    const REAL p = u < 0 ? small : large, q = u < 0 ? large : small;
+    const REAL loss = MATH(log1p)(e) + (u < 0 ? -u * y : u * (1 - y));
+    return (NAME(direct)){k * (y * q - (1 - y) * p),
+                          reduced ? k * k * p * q : density * density / (p * q), loss};
+}
+
+static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_samples,
+                                  int reduced, const REAL *activities, const REAL *signals,
+                                  int rows, const REAL *targets, REAL *direct, double *losses)
+{
+    EACH_SAMPLE losses[t] = 0;
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const int32_t p = dag->outputs[o];
+        const REAL *a = activities + (size_t)p * FK_TILE;
+        const REAL *z = signals + (size_t)p * rows * FK_TILE, *y = targets + (size_t)o * FK_TILE;
+        REAL *value = direct + (size_t)o * 2 * FK_TILE, *modulus = value + FK_TILE;
+        const int code = dag->activation[p];
+        REAL r[FK_TILE];
+        if (interpretation == FK_SQUARE) NAME(slopes)(code, dag->leaky_slope, a, z, r);
+        for (int t = 0; t < n_samples; t++) {
+            NAME(direct) d;
+            if (interpretation == FK_SQUARE) {
+                const REAL e = y[t] - a[t];
+                d = (NAME(direct)){r[t] * e, reduced ? r[t] * r[t] : 1, 0.5 * (double)e * e};
+            } else if (code == FK_ERF)
+                d = NAME(bernoulli_erf)(z[t], y[t], reduced);
+            else if (code == FK_TANH)
+                d = NAME(bernoulli_logistic)(z[t], y[t], 2, (REAL)0.5, reduced);
+            else if (code == FK_LECUN_TANH)
+                d = NAME(bernoulli_logistic)(z[t], y[t], (REAL)(4.0 / 3.0),
+                                             (REAL)(0.5 / 1.7159), reduced);
+            else
+                d = NAME(bernoulli_logistic)(z[t], y[t], 1, 1, reduced);
+            value[t] = d.value;
+            modulus[t] = d.modulus;
+            losses[t] += d.loss;
+        }
+    }
+}
+
+/* q_o = sum of the p_j with j != o for one sample, by prefix and suffix sums: 1 - p_o would
+ * cancel. On entry value rows hold p; on return modulus rows hold q. */
+FK_INLINE void NAME(others)(int n_outputs, REAL *direct, int t)
+{
+    REAL before = 0, after = 0;
+    for (int32_t o = 0; o < n_outputs; o++) {
+        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
+        value[FK_TILE] = before;
+        before += *value;
+    }
+    for (int32_t o = n_outputs - 1; o >= 0; o--) {
+        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
+        value[FK_TILE] += after;
+        after += *value;
+    }
+}
+
+/* Unreduced direct terms of a softmax over the output activities, and the loss. */
+static double NAME(softmax_sample)(const fk_dag *dag, const REAL *activities, const REAL *targets,
+                                   REAL *direct, int t)
+{
+    REAL top = -INFINITY, sum = 0;
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
+        if (!(a <= top)) top = a;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
+        *value = MATH(exp)(activities[(size_t)dag->outputs[o] * FK_TILE + t] - top);
+        sum += *value;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) direct[(size_t)o * 2 * FK_TILE + t] /= sum;
+    NAME(others)(dag->n_outputs, direct, t);
+    double loss = 0;
+    const double log_sum = log((double)sum);
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
+        const REAL y = targets[(size_t)o * FK_TILE + t], p = value[0], q = value[FK_TILE];
+        const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
+        if (y > 0) loss += (double)y * (log_sum - ((double)a - top));
+        value[0] = y * q - (1 - y) * p;
+        value[FK_TILE] = p * q;
+    }
+    return loss;
+}
+
+/* The same for the spherical model P(o) = a_o^2 / S, S scaled by the largest |a|. */
+static double NAME(spherical_sample)(const fk_dag *dag, const REAL *activities,
+                                     const REAL *targets, REAL *direct, int t, fk_fault *fault)
+{
+    double top = 0, sum = 0, loss = 0;
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const double a = fabs((double)activities[(size_t)dag->outputs[o] * FK_TILE + t]);
+        if (!(a <= top)) top = a;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const double u = activities[(size_t)dag->outputs[o] * FK_TILE + t] / (top > 0 ? top : 1);
+        direct[(size_t)o * 2 * FK_TILE + t] = (REAL)(u * u);
+        sum += u * u;
+    }
+    NAME(others)(dag->n_outputs, direct, t);
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
+        const double y = targets[(size_t)o * FK_TILE + t];
+        const double u = activities[(size_t)dag->outputs[o] * FK_TILE + t] / (top > 0 ? top : 1);
+        if (y > 0) {
+            if (u == 0 && fault->sample < 0) *fault = (fk_fault){t, o};
+            loss -= y * (2 * log(fabs(u)) - log(sum));
+        }
+        /* 2 y / a - 2 a / S, the difference over one denominator */
+        const double own = y > 0 ? y / u : 0;
+        value[0] = (REAL)(top > 0 ? 2 * (own - u / sum) / top : 0);
+        value[FK_TILE] = (REAL)(top > 0 ? 4 * (value[FK_TILE] / sum) / (sum * top * top) : 0);
+    }
+    return top > 0 ? loss : INFINITY;
+}
+
+static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
+                             const void *activities_, const void *signals_, int rows,
+                             const void *targets, void *direct_, double *losses)
+{
+    const REAL *activities = activities_, *signals = signals_;
+    REAL *direct = direct_;
+    fk_fault fault = {-1, -1};
+    memset(direct, 0, sizeof(REAL) * 2 * FK_TILE * (size_t)dag->n_outputs);
+    if (interpretation == FK_SQUARE || interpretation == FK_BERNOULLI) {
+        NAME(output_separate)(dag, interpretation, n_samples, reduced, activities, signals, rows,
+                              targets, direct, losses);
+        return fault;
+    }
+    for (int t = 0; t < n_samples; t++)
+        losses[t] = interpretation == FK_SOFTMAX
+            ? NAME(softmax_sample)(dag, activities, targets, direct, t)
+            : NAME(spherical_sample)(dag, activities, targets, direct, t, &fault);
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const int32_t p = dag->outputs[o];
+        REAL *value = direct + (size_t)o * 2 * FK_TILE, r[FK_TILE];
+        NAME(slopes)(dag->activation[p], dag->leaky_slope,
+                     activities + (size_t)p * FK_TILE, signals + (size_t)p * rows * FK_TILE, r);
+        for (int t = 0; t < n_samples; t++) {
+            value[t] *= r[t];
+            if (reduced) value[FK_TILE + t] *= r[t] * r[t];
+        }
+    }
+    return fault;
+}

@@ -1,0 +1,309 @@
+/* Directions [O Prop. 25, Remark 12] and parameter updates over ranges of units; once per dtype.
+ *
+ * The statistics may be taken about an origin (`shift`) of the activities: a_i = shift_i + a'_i.
+ * Each direction below is that of the raw coordinates, computed without the cancellation that raw
+ * moments suffer when the mean is far from zero.
+ */
+#include <float.h>
+#include "template.h"
+
+#if FK_REAL_IS_DOUBLE
+#define ROUNDING (DBL_EPSILON / 2)
+#else
+#define ROUNDING (FLT_EPSILON / 2)
+#endif
+
+static void NAME(gather_weights)(const fk_dag *dag, int64_t first, int64_t last, const void *theta,
+                                 void *weights_out)
+{
+    for (int64_t e = first; e < last; e++)
+        ((REAL *)weights_out)[e] = ((const REAL *)theta)[dag->out_parameter[e]];
+}
+
+/* Adds the slots in their order into the first and scales the sum. */
+static void NAME(sum_slots)(void *sums_, int64_t stride, int n_slots, int64_t first, int64_t last,
+                            double scale)
+{
+    REAL *sums = sums_;
+    for (int s = 1; s < n_slots; s++)
+        for (int64_t i = first; i < last; i++) sums[i] += sums[s * stride + i];
+    for (int64_t i = first; i < last; i++) sums[i] *= (REAL)scale;
+}
+
+static void NAME(blend)(void *running_, const void *batch_, int64_t first, int64_t last,
+                        double rate)
+{
+    REAL *running = running_;
+    const REAL *batch = batch_, r = (REAL)rate;
+    if (rate == 1)
+        memcpy(running + first, batch + first, sizeof(REAL) * (size_t)(last - first));
+    else
+        for (int64_t i = first; i < last; i++) running[i] += r * (batch[i] - running[i]);
+}
+
+FK_INLINE int NAME(is_frozen)(const fk_solve *solve, int64_t parameter)
+{
+    return solve->frozen && solve->frozen[parameter];
+}
+
+FK_INLINE REAL NAME(origin)(const fk_solve *solve, int32_t source)
+{
+    return solve->shift ? ((const REAL *)solve->shift)[source] : 0;
+}
+
+FK_INLINE REAL NAME(range)(const fk_solve *solve, int32_t source)
+{
+    return ((const REAL *)solve->high)[source] - ((const REAL *)solve->low)[source];
+}
+
+/* delta_i = G_i / (A_ii + damping), or its root form (AdaGrad); statistics without a shift. */
+static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
+                           const void *gradient_, const void *diagonal_, int root,
+                           void *direction_)
+{
+    const int by_range = solve->rule == FK_DAMPING_RANGE;
+    const REAL epsilon = (REAL)solve->value;
+    for (int32_t k = first; k < last; k++) {
+        const int64_t block = dag->indptr[k];
+        const REAL *g = (const REAL *)gradient_ + block, *a = (const REAL *)diagonal_ + block;
+        REAL *d = (REAL *)direction_ + block;
+        const int32_t *source = dag->source + block;
+        for (int64_t j = 0; j < dag->indptr[k + 1] - block; j++) {
+            REAL extra = epsilon;
+            if (by_range) {
+                const REAL range = j ? NAME(range)(solve, source[j]) : 0;
+                extra = j ? epsilon * a[0] * range * range : (REAL)0.01 * a[0];
+                if (j && range == 0) extra = INFINITY;
+            }
+            REAL damped = a[j] + extra;
+            if (root) damped = MATH(sqrt)(damped);
+            d[j] = damped > 0 && !NAME(is_frozen)(solve, block + j) ? g[j] / damped : 0;
+        }
+    }
+}
+
+/* One weight of the quasi-diagonal step: its direction, and how much it moves the bias. */
+FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, REAL g0, REAL a00,
+                                           REAL g, REAL second, REAL cross, int32_t source,
+                                           int free_bias, REAL *carried)
+{
+    const REAL epsilon = (REAL)solve->value, shift = NAME(origin)(solve, source);
+    const REAL centred = a00 > 0 ? cross / a00 : 0, mean = shift + centred;
+    REAL variance = second - cross * centred, right = g - centred * g0;
+    if (!(variance > 0)) variance = 0;
+    *carried = mean;
+    if (!free_bias) {
+        variance += mean * mean * a00;
+        right = g + shift * g0;
+    }
+    if (solve->rule == FK_DAMPING_RANGE) {
+        const REAL range = NAME(range)(solve, source);
+        if (range == 0) return 0;
+        return right / (variance + epsilon * a00 * range * range);
+    }
+    if (epsilon == 0) return variance <= size * (REAL)ROUNDING * second ? 0 : right / variance;
+    if (free_bias) {
+        /* A00 + epsilon moves both the centre and the reduced variance */
+        const REAL share = epsilon / (a00 + epsilon);
+        variance += mean * mean * a00 * share;
+        right += mean * g0 * share;
+        *carried = mean * (1 - share);
+    }
+    return right / (variance + epsilon);
+}
+
+/* [O Prop. 25] with damping as mathematics.md sections 4 and 10; O(n_edges). */
+static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first,
+                                 int32_t last, const void *gradient_, const void *diagonal_,
+                                 const void *cross_, void *direction_)
+{
+    const int by_range = solve->rule == FK_DAMPING_RANGE;
+    for (int32_t k = first; k < last; k++) {
+        const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
+        const REAL *g = (const REAL *)gradient_ + block, *a = (const REAL *)diagonal_ + block;
+        const REAL *cross = (const REAL *)cross_ + block;
+        REAL *d = (REAL *)direction_ + block;
+        const int32_t *source = dag->source + block;
+        const int free_bias = !NAME(is_frozen)(solve, block);
+        const REAL damped = by_range ? (REAL)1.01 * a[0] : a[0] + (REAL)solve->value;
+        if (!(damped > 0)) {
+            memset(d, 0, sizeof(REAL) * (size_t)size);
+            continue;
+        }
+        REAL bias = free_bias ? g[0] / damped : 0;
+        for (int64_t j = 1; j < size; j++) {
+            REAL carried;
+            d[j] = NAME(is_frozen)(solve, block + j) ? 0
+                : NAME(quasi_diagonal_weight)(solve, size, g[0], a[0], g[j], a[j], cross[j],
+                                              source[j], free_bias, &carried);
+            if (d[j] != 0) bias -= carried * d[j];
+        }
+        d[0] = free_bias ? bias : 0;
+    }
+}
+
+FK_INLINE REAL NAME(packed)(const REAL *block, int64_t i, int64_t j)
+{
+    return i >= j ? block[i * (i + 1) / 2 + j] : block[j * (j + 1) / 2 + i];
+}
+
+/* The damped linear system of one unit: its members (entries of the block), the lower triangle of
+ * the matrix (row-major, leading dimension = size) and the right-hand side. Returns the size. The
+ * range rule eliminates the bias first; only it knows statistics about an origin. */
+static int NAME(unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
+                             const void *gradient_, const void *blocks, int32_t *members,
+                             void *matrix_, void *right_)
+{
+    const int64_t start = dag->indptr[unit];
+    const int32_t n = (int32_t)(dag->indptr[unit + 1] - start), *source = dag->source + start;
+    const REAL *g = (const REAL *)gradient_ + start, epsilon = (REAL)solve->value;
+    const REAL *block = (const REAL *)blocks + dag->packed[dag->position[dag->n_inputs + unit]];
+    REAL *matrix = matrix_, *right = right_;
+    const int by_range = solve->rule == FK_DAMPING_RANGE;
+    const int eliminate = by_range && !NAME(is_frozen)(solve, start);
+    const REAL a00 = block[0];
+    int size = 0;
+    if (by_range && !(a00 > 0)) return 0;
+    for (int32_t j = by_range ? 1 : 0; j < n; j++)
+        if (!NAME(is_frozen)(solve, start + j)
+            && !(by_range && NAME(range)(solve, source[j]) == 0))
+            members[size++] = j;
+    for (int r = 0; r < size; r++) {
+        const int32_t i = members[r];
+        const REAL si = by_range ? NAME(origin)(solve, source[i]) : 0;
+        const REAL mean = eliminate ? NAME(packed)(block, i, 0) / a00 : 0;
+        right[r] = eliminate ? g[i] - mean * g[0] : g[i] + si * g[0];
+        for (int c = 0; c <= r; c++) {
+            const int32_t j = members[c];
+            const REAL sj = by_range ? NAME(origin)(solve, source[j]) : 0;
+            REAL entry = NAME(packed)(block, i, j);
+            if (eliminate)
+                entry -= mean * NAME(packed)(block, j, 0);
+            else if (by_range)
+                entry += si * NAME(packed)(block, j, 0) + sj * NAME(packed)(block, i, 0)
+                    + si * sj * a00;
+            matrix[(size_t)r * size + c] = entry;
+        }
+        const REAL range = by_range ? NAME(range)(solve, source[i]) : 0;
+        matrix[(size_t)r * size + r] += by_range ? epsilon * a00 * range * range : epsilon;
+    }
+    return size;
+}
+
+/* Solves in place by L L^T; 0 where a pivot is not positive. O(size^3). */
+static int NAME(cholesky)(int size, void *matrix_, void *right_)
+{
+    REAL *matrix = matrix_, *right = right_;
+    for (int i = 0; i < size; i++) {
+        REAL *row = matrix + (size_t)i * size;
+        for (int j = 0; j <= i; j++) {
+            const REAL *other = matrix + (size_t)j * size;
+            REAL sums[4] = {0};
+            int l = 0;
+            for (; l + 4 <= j; l += 4)
+                for (int lane = 0; lane < 4; lane++) sums[lane] += row[l + lane] * other[l + lane];
+            for (; l < j; l++) sums[0] += row[l] * other[l];
+            const REAL rest = row[j] - ((sums[0] + sums[1]) + (sums[2] + sums[3]));
+            if (i == j) {
+                if (!(rest > 0)) return 0;
+                row[j] = MATH(sqrt)(rest);
+            } else
+                row[j] = rest / other[j];
+        }
+        REAL value = right[i];
+        for (int j = 0; j < i; j++) value -= row[j] * right[j];
+        right[i] = value / row[i];
+    }
+    for (int i = size - 1; i >= 0; i--) {
+        right[i] /= matrix[(size_t)i * size + i];
+        for (int j = 0; j < i; j++) right[j] -= matrix[(size_t)i * size + j] * right[i];
+    }
+    return 1;
+}
+
+/* Puts a unit's solution back into theta's layout and raw coordinates. */
+static void NAME(unit_direction)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
+                                 const void *gradient_, const void *blocks,
+                                 const int32_t *members, int size, const void *solution_,
+                                 void *direction_)
+{
+    const int64_t start = dag->indptr[unit];
+    const int32_t *source = dag->source + start;
+    const REAL *block = (const REAL *)blocks + dag->packed[dag->position[dag->n_inputs + unit]];
+    const REAL *solution = solution_;
+    REAL *d = (REAL *)direction_ + start;
+    memset(d, 0, sizeof(REAL) * (size_t)(dag->indptr[unit + 1] - start));
+    for (int r = 0; r < size; r++) d[members[r]] = solution[r];
+    if (solve->rule != FK_DAMPING_RANGE || !(block[0] > 0) || NAME(is_frozen)(solve, start)) return;
+    REAL bias = ((const REAL *)gradient_)[start] / ((REAL)1.01 * block[0]);
+    for (int r = 0; r < size; r++) {
+        const int32_t i = members[r];
+        const REAL mean = NAME(origin)(solve, source[i]) + NAME(packed)(block, i, 0) / block[0];
+        bias -= mean * solution[r];
+    }
+    d[0] = bias;
+}
+
+static void NAME(momentum)(int64_t first, int64_t last, double decay, const void *gradient,
+                           void *velocity_, void *direction)
+{
+    REAL *velocity = velocity_;
+    for (int64_t i = first; i < last; i++)
+        ((REAL *)direction)[i] = velocity[i] =
+            (REAL)decay * velocity[i] + ((const REAL *)gradient)[i];
+}
+
+static void NAME(adam)(int64_t first, int64_t last, int64_t step, double decay1, double decay2,
+                       double damping, const void *gradient, void *mean_, void *square_,
+                       void *direction)
+{
+    REAL *mean = mean_, *square = square_;
+    const REAL b1 = (REAL)decay1, b2 = (REAL)decay2;
+    const REAL correct1 = (REAL)(1 / (1 - pow(decay1, (double)step)));
+    const REAL correct2 = (REAL)(1 / (1 - pow(decay2, (double)step)));
+    for (int64_t i = first; i < last; i++) {
+        const REAL g = ((const REAL *)gradient)[i];
+        mean[i] = b1 * mean[i] + (1 - b1) * g;
+        square[i] = b2 * square[i] + (1 - b2) * g * g;
+        ((REAL *)direction)[i] =
+            mean[i] * correct1 / (MATH(sqrt)(square[i] * correct2) + (REAL)damping);
+    }
+}
+
+static void NAME(mask)(int64_t first, int64_t last, const uint8_t *frozen, void *values)
+{
+    for (int64_t i = first; i < last; i++)
+        if (frozen[i]) ((REAL *)values)[i] = 0;
+}
+
+/* direction . G of one unit, G in raw coordinates. */
+static double NAME(decrement)(const fk_dag *dag, const void *shift_, int32_t unit,
+                              const void *gradient_, const void *direction_)
+{
+    const int64_t start = dag->indptr[unit], size = dag->indptr[unit + 1] - start;
+    const REAL *g = (const REAL *)gradient_ + start, *d = (const REAL *)direction_ + start;
+    const REAL *shift = shift_;
+    const int32_t *source = dag->source + start;
+    double sum = 0, bias = d[0];
+    for (int64_t j = 1; j < size; j++) sum += (double)d[j] * g[j];
+    if (shift)
+        for (int64_t j = 1; j < size; j++) bias += (double)shift[source[j]] * d[j];
+    return sum + bias * g[0];
+}
+
+static void NAME(advance)(void *theta, const void *origin, const void *direction, int64_t first,
+                          int64_t last, double rate)
+{
+    for (int64_t i = first; i < last; i++)
+        ((REAL *)theta)[i] =
+            ((const REAL *)origin)[i] + (REAL)rate * ((const REAL *)direction)[i];
+}
+
+static const fk_step_leaves NAME(step_leaves) = {
+    NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
+    NAME(unit_system), NAME(cholesky), NAME(unit_direction), NAME(momentum), NAME(adam),
+    NAME(mask), NAME(decrement), NAME(advance),
+};
+
+#undef ROUNDING
+#include "untemplate.h"

@@ -1,7 +1,19 @@
-"""Natural-gradient training of sparse networks on CPUs."""
+"""Natural-gradient training of sparse networks on CPUs.
 
+`Network` defines a sparse directed acyclic graph of units; `optimizers` turn a batch into a
+direction; `train` runs the compiled loop; `metric` gives the matrices themselves.
+"""
+
+from . import optimizers
+from ._config import config, show_config
+from ._version import __version__
+from .history import History
 from .io import load
+from .metrics import metric
 from .network import Network
+from .training import EarlyStopping, Event, train
 
-__version__ = "0.1.0"
-__all__ = ["Network", "__version__", "load"]
+__all__ = [
+    "EarlyStopping", "Event", "History", "Network", "__version__", "config", "load", "metric",
+    "optimizers", "show_config", "train",
+]

@@ -363,7 +363,7 @@ class Network:
         return self._forward(X, "outputs", self.n_outputs, n_threads)
 
     def _forward(self, X: Any, what: str, width: int, n_threads: int | None) -> np.ndarray:
-        X = sample_array(X, self.n_inputs, self.dtype)
+        X = self._checked_inputs(X)
         out = np.empty((X.shape[0], width), self.dtype)
         self._pass("forward", X, None, n_threads).run(**{what: out})
         return out
@@ -399,7 +399,7 @@ class Network:
 
         A saturated output's m_k may be +inf. O(n_samples n_edges).
         """
-        X = sample_array(X, self.n_inputs, self.dtype)
+        X = self._checked_inputs(X)
         out = np.empty((X.shape[0], self.n_units), self.dtype)
         batch = self._pass("backward", X, None, n_threads, signals="values_modulus")
         batch.run(**{"modulus" if reduced else "sums": out})
@@ -409,8 +409,11 @@ class Network:
             out[:, self.outputs] += own
         return out
 
+    def _checked_inputs(self, X: Any) -> np.ndarray:
+        return sample_array(X, self.n_inputs, self.dtype)
+
     def _samples(self, X: Any, Y: Any) -> tuple[np.ndarray, np.ndarray]:
-        X = sample_array(X, self.n_inputs, self.dtype)
+        X = self._checked_inputs(X)
         return X, check_targets(Y, self.interpretation, X.shape[0], self.n_outputs, self.dtype)
 
     def _pass(self, stage: str, X: np.ndarray, Y: np.ndarray | None, n_threads: int | None,

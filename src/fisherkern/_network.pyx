@@ -163,7 +163,7 @@ cdef class Dag:
         size = self.fan_in.astype(np.int64) + 1
         size[:n_inputs] = 0
         triangle = size * (size + 1) // 2
-        self._keep["packed"] = np.concatenate([[0], np.cumsum(triangle)])[:-1].astype(np.int64)
+        self.packed = np.concatenate([[0], np.cumsum(triangle)])[:-1].astype(np.int64)
         self.view.n_blocks = int(triangle.sum())
         out_edge, self.out_start = counting_order(self.position[source], n_units)
         self.out_target = self.position[target[out_edge]]
@@ -182,7 +182,7 @@ cdef class Dag:
         cdef const int32_t[::1] out_target = _padded(self.out_target)
         cdef const int32_t[::1] out_parameter = _padded(self._keep["out_parameter"])
         cdef const int64_t[::1] block = self.block, out_start = self.out_start
-        cdef const int64_t[::1] packed = self._keep["packed"], indptr = self.indptr
+        cdef const int64_t[::1] packed = self.packed, indptr = self.indptr
         cdef const uint8_t[::1] code = activation[order], keeps = keeps_z[order]
         self._keep = (position, output, slots, fan_in, source, out_target, out_parameter, block,
                       out_start, packed, indptr, code, keeps)

@@ -1,0 +1,261 @@
+"""Metrics on parameter space [O sections 1 and 2]: explicit state, solve, matvec, to_dense."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _pass, _step
+from ._validation import available_threads, finite_number, numeric_array
+from .interpretations import check_name
+from .network import Network, raise_fault
+
+# the per-sample weight c_k of each kind, as the kernels call what they leave in a unit's rows
+SIGNALS = {"backpropagated": "values_modulus", "outer_product": "values_squares"}
+KINDS = ("fisher", "backpropagated", "outer_product", "monte_carlo")
+REDUCTIONS = ("full", "unitwise", "quasi_diagonal", "diagonal")
+
+
+def check_kind(kind: str, reduction: str) -> tuple[str, str]:
+    """A supported (kind, reduction) pair; the error names the argument."""
+    check_name(kind, KINDS, "kind")
+    check_name(reduction, REDUCTIONS, "reduction")
+    if kind == "backpropagated" and reduction == "full":
+        raise ValueError("the backpropagated metric has no full form; choose a reduction of "
+                         "unitwise, quasi_diagonal or diagonal")
+    if kind not in SIGNALS or reduction == "full":
+        raise NotImplementedError(
+            f"kind {kind!r} with reduction {reduction!r} is not part of this release; kinds "
+            f"{', '.join(SIGNALS)} are, unitwise, quasi_diagonal and diagonal")
+    return kind, reduction
+
+
+def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
+           reduction: str = "unitwise", n_threads: int | None = None) -> Metric:
+    """The mean over samples of a metric at the network's parameters.
+
+    Every unitwise metric is A_ij = E_x a_i a_j c_k over unit k's incoming parameters, the bias's
+    activity being 1; kinds differ in c_k, reductions in the entries they keep.
+
+    Parameters
+    ----------
+    net : Network
+    X : (n_samples, n_inputs) array_like
+    Y : array_like, optional
+        Targets, needed by kind "outer_product".
+    kind : {"backpropagated", "outer_product"}
+        c_k is the reduced backpropagated modulus [O Def. 7], or the squared reduced
+        backpropagated value [O Def. 10].
+    reduction : {"unitwise", "quasi_diagonal", "diagonal"}
+        Whole unit blocks; [O Def. 6]'s quasi-diagonal; the diagonal.
+
+    Returns
+    -------
+    Metric
+        Costs about four passes, plus O(n_samples sum fan_in^2) for unitwise.
+    """
+    kind, reduction = check_kind(kind, reduction)
+    if kind == "outer_product" and Y is None:
+        raise ValueError("kind 'outer_product' needs Y")
+    if Y is None:
+        X = net._checked_inputs(X)
+    else:
+        X, Y = net._samples(X, Y)
+    batch = net._pass("statistics", X, Y, n_threads, SIGNALS[kind], reduction)
+    shift = input_means(net, X) if reduction == "quasi_diagonal" else None
+    batch.set_shift(shift)
+    batch.run()
+    if Y is not None:
+        raise_fault(batch)
+    return _CLASSES[reduction](net, batch.sums(), shift, available_threads(n_threads))
+
+
+def input_means(net: Network, X: np.ndarray) -> np.ndarray:
+    """Origin for the statistics: means of the inputs, zero for other units, by position."""
+    shift = np.zeros(net.n_units, net.dtype)
+    step = max(1, X.shape[0] // 4096)
+    shift[:net.n_inputs] = X[::step].mean(axis=0, dtype=np.float64)
+    return shift
+
+
+class Metric:
+    """A symmetric positive semi-definite matrix on theta's free entries; frozen ones are zero.
+
+    Subclasses hold the entries of one reduction. Built by `metric`.
+    """
+
+    def __init__(self, net: Network, sums: tuple, shift: np.ndarray | None,
+                 n_threads: int) -> None:
+        self._dag, self._dtype = net._dag, net.dtype
+        self._n_inputs, self._n_units = net.n_inputs, net.n_units
+        self._indptr = net.indptr
+        self._frozen = net.frozen.copy()
+        self._shift, self._n_threads = shift, n_threads
+        self._entries = sums[1:4]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self._frozen.size,) * 2
+
+    def _vector(self, values: Any, name: str) -> np.ndarray:
+        vector = numeric_array(values, name, self._dtype)
+        if vector.shape != self._frozen.shape:
+            raise ValueError(f"{name} must have shape {self._frozen.shape}; got {vector.shape}")
+        return np.where(self._frozen, self._dtype.type(0), vector)
+
+    def solve(self, g: Any, damping: float = 0.0) -> np.ndarray:
+        """(A + damping)^-1 g, (n_parameters,); [O Remark 12].
+
+        At damping 0, singular blocks give the minimum-norm solution (unitwise), or 0 where the
+        reduced variance vanishes (quasi-diagonal, diagonal). O(n_edges), or O(sum fan_in^3) for
+        unitwise.
+        """
+        g = self._vector(g, "g")
+        damping = finite_number(damping, "damping", least=0)
+        diagonal, cross, blocks = self._entries
+        if self._shift is not None:
+            # the kernel takes the gradient about the same origin as the moments
+            origin = np.where(self._is_bias(), 0, self._shift[self._dag.source])
+            g = g - origin * self._spread(g[self._indptr[:-1]])
+        frozen = self._frozen.view(np.uint8) if self._frozen.any() else None
+        direction = _step.solve(self._dag, _pass.REDUCTIONS[self.reduction],
+                                np.ascontiguousarray(g, self._dtype), diagonal=diagonal,
+                                cross=cross, blocks=blocks, damping=damping, frozen=frozen,
+                                shift=self._shift, n_threads=self._n_threads)
+        return direction
+
+    def matvec(self, v: Any, damping: float = 0.0) -> np.ndarray:
+        """(A + damping) v, (n_parameters,); frozen entries are 0."""
+        v = self._vector(v, "v").astype(np.float64)
+        damping = finite_number(damping, "damping", least=0)
+        product = self._product(v, damping)
+        return np.where(self._frozen, 0.0, product).astype(self._dtype)
+
+    def to_dense(self, damping: float = 0.0) -> np.ndarray:
+        """(n_parameters, n_parameters) matrix, damping included."""
+        damping = finite_number(damping, "damping", least=0)
+        dense = np.zeros(self.shape)
+        for k in range(self._n_units - self._n_inputs):
+            span = slice(self._indptr[k], self._indptr[k + 1])
+            dense[span, span] = self._unit(k, damping)
+        return dense.astype(self._dtype)
+
+    def diagonal(self) -> np.ndarray:
+        """(n_parameters,) undamped diagonal."""
+        return np.where(self._frozen, 0.0, self._diagonal()).astype(self._dtype)
+
+    def _is_bias(self) -> np.ndarray:
+        flags = np.zeros(self._frozen.size, bool)
+        flags[self._indptr[:-1]] = True
+        return flags
+
+    def _spread(self, per_unit: np.ndarray) -> np.ndarray:
+        """One value per unit to every entry of its block."""
+        return np.repeat(per_unit, np.diff(self._indptr))
+
+    def _free(self, k: int) -> np.ndarray:
+        return ~self._frozen[self._indptr[k]:self._indptr[k + 1]]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape[0]} parameters, {self._dtype}>"
+
+
+class DiagonalMetric(Metric):
+    """The diagonal of the unitwise metric."""
+
+    reduction = "diagonal"
+
+    def _diagonal(self) -> np.ndarray:
+        return self._entries[0].astype(np.float64)
+
+    def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
+        return (self._diagonal() + damping) * v
+
+    def _unit(self, k: int, damping: float) -> np.ndarray:
+        span = slice(self._indptr[k], self._indptr[k + 1])
+        return np.diag(np.where(self._free(k), self._entries[0][span] + damping, 0.0))
+
+
+class QuasiDiagonalMetric(Metric):
+    """[O Def. 6]: A_00, A_0i, A_ii; elsewhere A_0i A_0j / A_00, damped first, then reduced.
+
+    A unit whose bias is frozen keeps its diagonal alone.
+    """
+
+    reduction = "quasi_diagonal"
+
+    def _moments(self) -> tuple[np.ndarray, ...]:
+        """Per entry: A_00, A_0i and the reduced variance V_i (at a bias: A_00, 0, 0)."""
+        diagonal, cross = (entry.astype(np.float64) for entry in self._entries[:2])
+        a00 = self._spread(diagonal[self._indptr[:-1]])
+        bias = self._is_bias()
+        origin = np.where(bias, 0.0, self._shift[self._dag.source].astype(np.float64))
+        cross = np.where(bias, 0.0, cross)
+        centred = np.divide(cross, a00, out=np.zeros_like(a00), where=a00 > 0)
+        variance = np.where(bias, 0.0, np.maximum(diagonal - cross * centred, 0.0))
+        return a00, (origin + centred) * a00, variance
+
+    def _diagonal(self) -> np.ndarray:
+        a00, first, variance = self._moments()
+        squares = np.divide(first**2, a00, out=np.zeros_like(a00), where=a00 > 0)
+        return np.where(self._is_bias(), a00, variance + squares)
+
+    def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
+        a00, first, _ = self._moments()
+        damped = a00 + damping
+        slope = np.divide(first, damped, out=np.zeros_like(a00), where=damped > 0)
+        carried = self._spread(~self._frozen[self._indptr[:-1]])
+        first, slope = first * carried, slope * carried
+        v0 = self._spread(v[self._indptr[:-1]])
+        sums = self._spread(np.add.reduceat(first * v, self._indptr[:-1]))
+        own = self._diagonal() + damping - first * slope
+        return np.where(self._is_bias(), damped * v + sums, first * v0 + own * v + slope * sums)
+
+    def _unit(self, k: int, damping: float) -> np.ndarray:
+        span = slice(self._indptr[k], self._indptr[k + 1])
+        free = self._free(k)
+        own = self._diagonal()[span] + damping
+        if not free[0]:
+            return np.diag(np.where(free, own, 0.0))
+        a00, first, _ = (moment[span] for moment in self._moments())
+        outer = np.outer(first, first) / (a00[0] + damping) if a00[0] + damping > 0 else \
+            np.zeros((first.size,) * 2)
+        outer[0] = outer[:, 0] = first
+        np.fill_diagonal(outer, own)
+        return outer * np.outer(free, free)
+
+
+class UnitwiseMetric(Metric):
+    """Whole blocks A^(k), one per non-input unit [O Def. 13-14]."""
+
+    reduction = "unitwise"
+
+    def block(self, unit: int) -> np.ndarray:
+        """(fan_in + 1, fan_in + 1) undamped block of a unit by its number, bias first."""
+        if not self._n_inputs <= unit < self._n_units:
+            raise ValueError(f"unit {unit} has no block; non-input units are {self._n_inputs} to "
+                             f"{self._n_units - 1}")
+        return self._unit(unit - self._n_inputs, 0.0).astype(self._dtype)
+
+    def _unit(self, k: int, damping: float) -> np.ndarray:
+        size = int(self._indptr[k + 1] - self._indptr[k])
+        start = self._dag.packed[self._dag.position[self._n_inputs + k]]
+        block = np.zeros((size, size))
+        lower = np.tril_indices(size)
+        block[lower] = self._entries[2][start:start + size * (size + 1) // 2]
+        block.T[lower] = block[lower]
+        free = self._free(k)
+        return (block + damping * np.eye(size)) * np.outer(free, free)
+
+    def _diagonal(self) -> np.ndarray:
+        return np.concatenate([np.diag(self._unit(k, 0.0))
+                               for k in range(self._n_units - self._n_inputs)])
+
+    def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
+        return np.concatenate([
+            self._unit(k, damping) @ v[self._indptr[k]:self._indptr[k + 1]]
+            for k in range(self._n_units - self._n_inputs)])
+
+
+_CLASSES = {cls.reduction: cls for cls in (DiagonalMetric, QuasiDiagonalMetric, UnitwiseMetric)}

@@ -1,0 +1,240 @@
+"""Optimizers: directions made of (metric kind x reduction x damping), and the baselines.
+
+An optimizer holds settings alone: no data, no loop, no state of a run.
+"""
+
+from __future__ import annotations
+
+from functools import partialmethod
+from typing import Any
+
+import numpy as np
+
+from . import _loop, _pass
+from ._validation import available_threads, finite_number, positive_integer, random_generator
+from .interpretations import INTERPRETATIONS
+from .metrics import SIGNALS, check_kind, input_means
+from .network import Network, raise_fault
+
+# mathematics of the range rule: epsilon of V_i + epsilon A_00 R_i^2
+RANGE_DAMPING = 1e-3
+# rate of the running metric over mini-batches
+MINI_BATCH_RATE = 0.02
+
+
+class Optimizer:
+    """What `train` and `direction` need of every optimizer: kernel settings and defaults."""
+
+    has_metric = False
+    learning_rate: float | None = None
+
+    def _settings(self) -> dict[str, Any]:
+        """Checked kernel settings of the direction; see `_loop.Trainer`."""
+        raise NotImplementedError
+
+    def _update_rate(self, mode: str, net: Network) -> float | None:
+        """Rate of the running metric in "whole", "mini" or "online" training; None: no memory."""
+        return None
+
+    def direction(self, net: Network, X: Any, Y: Any, *, draws: Any = None, rng: Any = None,
+                  n_threads: int | None = None) -> np.ndarray:
+        """(n_parameters,) direction delta of one batch, before any learning rate; theta moves
+        along ``theta + learning_rate * delta``. Nothing is changed; a state starts at zero.
+
+        Raises
+        ------
+        ValueError
+            On bad settings or data, with the argument's name.
+        FloatingPointError
+            The loss or the direction is not finite.
+        """
+        if draws is not None:
+            raise ValueError("draws are targets for kind 'monte_carlo'; this optimizer has none")
+        random_generator(rng)
+        X, Y = net._samples(X, Y)
+        trainer = make_trainer(self, net, X, Y, X.shape[0], n_threads)
+        direction, status = trainer.direction(np.arange(X.shape[0]))
+        if status != _loop.STATUS_OK:
+            raise_fault(trainer.batch)
+            what = "loss" if status == _loop.STATUS_LOSS else "direction"
+            raise FloatingPointError(f"the {what} is not finite at these parameters")
+        return direction
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({given})"
+
+
+def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarray,
+                 batch_size: int, n_threads: int | None, **control: Any) -> _loop.Trainer:
+    """The compiled loop of an optimizer on checked data; `control` overrides its settings."""
+    settings = {
+        "interpretation": INTERPRETATIONS.index(net.interpretation), "root": False,
+        "signals": _pass.SIGNALS["values"], "statistics": _pass.REDUCTIONS["none"],
+        "damping": 0.0, "range_damping": RANGE_DAMPING, "metric_rate": None, "warm_start": False,
+        "rule": "constant", "learning_rate": 0.0, "trust_radius": 0.0, "noise_floor": None,
+        "whole_batch": True, "decay": (0.0, 0.0, 0.0),
+    } | optimizer._settings() | control
+    quasi = settings["statistics"] == _pass.REDUCTIONS["quasi_diagonal"]
+    unitwise = settings["statistics"] == _pass.REDUCTIONS["unitwise"]
+    centred = quasi or (unitwise and settings["damping"] == "range")
+    frozen = net.frozen.view(np.uint8).copy() if net.frozen.any() else None
+    trainer = _loop.Trainer(net._dag, net.theta, batch_size, settings, frozen,
+                            input_means(net, X) if centred else None, available_threads(n_threads))
+    trainer.set_data(X, Y)
+    return trainer
+
+
+class MetricGradient(Optimizer):
+    """Natural-gradient direction (A + damping)^-1 G of a metric A [O section 2].
+
+    Parameters
+    ----------
+    kind, reduction : str
+        As for `fisherkern.metric`.
+    learning_rate : float, optional
+        Default: 0.01 at first under "adaptive", a ceiling of 1 under "trust_region".
+    damping : "range" or float
+        "range" adds 1e-3 of a unit's weight times each source's squared range, so that the
+        direction depends on no feature's unit or origin; a float is added to the diagonal.
+    metric_update_rate : float, optional
+        Of the running metric. Default: whole batch: this batch alone; mini-batches: 0.02;
+        online: 1 / (10 (largest fan-in + 1)).
+    n_init : int, optional
+        Online: samples whose mean starts the metric. Default: 10 (largest fan-in + 1).
+
+    Notes
+    -----
+    One step costs O(n_edges) per sample, plus O(sum fan_in^2) per sample and O(sum fan_in^3) per
+    step for the unitwise reduction.
+    """
+
+    has_metric = True
+
+    def __init__(self, kind: str, reduction: str, *, learning_rate: float | None = None,
+                 damping: str | float = "range", metric_update_rate: float | None = None,
+                 n_init: int | None = None) -> None:
+        self.kind = kind
+        self.reduction = reduction
+        self.learning_rate = learning_rate
+        self.damping = damping
+        self.metric_update_rate = metric_update_rate
+        self.n_init = n_init
+
+    def _settings(self) -> dict[str, Any]:
+        kind, reduction = check_kind(self.kind, self.reduction)
+        damping = self.damping
+        if isinstance(damping, str):
+            if damping != "range":
+                raise ValueError(f"damping must be 'range' or a number; got {damping!r}")
+        else:
+            damping = finite_number(damping, "damping", least=0)
+        return {"method": "metric", "signals": _pass.SIGNALS[SIGNALS[kind]],
+                "statistics": _pass.REDUCTIONS[reduction], "damping": damping}
+
+    def _update_rate(self, mode: str, net: Network) -> float | None:
+        if self.metric_update_rate is not None:
+            return finite_number(self.metric_update_rate, "metric_update_rate", above=0, most=1)
+        largest = int(np.diff(net.indptr).max())
+        return {"whole": None, "mini": MINI_BATCH_RATE, "online": 1 / (10 * largest)}[mode]
+
+    def _initial_samples(self, net: Network, n_samples: int) -> int:
+        """Samples whose mean starts the metric of online training."""
+        if self.n_init is None:
+            return min(n_samples, 10 * int(np.diff(net.indptr).max()))
+        n_init = positive_integer(self.n_init, "n_init")
+        if n_init > n_samples:
+            raise ValueError(f"n_init must be at most n_samples = {n_samples}; got {n_init}")
+        return n_init
+
+
+class BackpropagatedMetricGradient(MetricGradient):
+    """Unitwise backpropagated metric [O section 2.3]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "unitwise")
+
+
+class QuasiDiagonalBackpropagatedMetricGradient(MetricGradient):
+    """Quasi-diagonal backpropagated metric [O Def. 23, Prop. 25]: the default to try first."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "quasi_diagonal")
+
+
+class DiagonalGaussNewton(MetricGradient):
+    """Diagonal of the backpropagated metric [O section 2.3]; not invariant."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "diagonal")
+
+
+class Backpropagation(Optimizer):
+    """Gradient descent: delta = G.
+
+    Parameters
+    ----------
+    learning_rate : float, optional
+        Needed by step_size "constant"; 0.01 at first under "adaptive".
+    """
+
+    def __init__(self, learning_rate: float | None = None) -> None:
+        self.learning_rate = learning_rate
+
+    def _settings(self) -> dict[str, Any]:
+        return {"method": "gradient"}
+
+
+class Momentum(Optimizer):
+    """Heavy ball: v <- momentum v + G, delta = v."""
+
+    def __init__(self, learning_rate: float | None = None, *, momentum: float = 0.9) -> None:
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+
+    def _settings(self) -> dict[str, Any]:
+        decay = _below_one(self.momentum, "momentum")
+        return {"method": "momentum", "decay": (decay, 0.0, 0.0)}
+
+
+class Adam(Optimizer):
+    """Adam, bias corrected (Kingma and Ba 2015): delta = m / (sqrt(v) + damping)."""
+
+    def __init__(self, learning_rate: float | None = None, *, beta1: float = 0.9,
+                 beta2: float = 0.999, damping: float = 1e-8) -> None:
+        self.learning_rate = learning_rate
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.damping = damping
+
+    def _settings(self) -> dict[str, Any]:
+        decay = (_below_one(self.beta1, "beta1"), _below_one(self.beta2, "beta2"),
+                 finite_number(self.damping, "damping", above=0))
+        return {"method": "adam", "decay": decay}
+
+
+class AdaGrad(Optimizer):
+    """AdaGrad as in [O section 4]: delta_i = G_i / sqrt(E_x g_i^2 + damping), g per sample.
+
+    Over mini-batches and online, E_x g_i^2 is a running mean as a metric's.
+    """
+
+    def __init__(self, learning_rate: float | None = None, *, damping: float = 1e-4,
+                 metric_update_rate: float | None = None) -> None:
+        self.learning_rate = learning_rate
+        self.damping = damping
+        self.metric_update_rate = metric_update_rate
+
+    def _settings(self) -> dict[str, Any]:
+        return {"method": "metric", "root": True,
+                "signals": _pass.SIGNALS[SIGNALS["outer_product"]],
+                "statistics": _pass.REDUCTIONS["diagonal"],
+                "damping": finite_number(self.damping, "damping", least=0)}
+
+    _update_rate = MetricGradient._update_rate
+    _initial_samples = MetricGradient._initial_samples
+    n_init = None
+
+
+def _below_one(value: Any, name: str) -> float:
+    number = finite_number(value, name, least=0)
+    if number >= 1:
+        raise ValueError(f"{name} must be below 1; got {number}")
+    return number

@@ -1,0 +1,421 @@
+"""The training loop: batches, step-size control, validation, callbacks, history, checkpoints."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import _loop
+from ._validation import finite_number, positive_integer, random_generator
+from .history import History
+from .network import Network, raise_fault
+from .optimizers import Optimizer, make_trainer
+
+# seconds of work between two looks at Ctrl-C, progress and callbacks
+_CHUNK_SECONDS = 0.05
+_CHECKPOINT_SECONDS = 30.0
+# the noise variance of a square loss never falls below this share of the targets' variance
+_NOISE_FLOOR = 1e-4
+_EVALUATIONS = 100
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a callback sees after a step.
+
+    Attributes
+    ----------
+    step : int
+        Steps attempted so far.
+    loss : float
+        Loss of the last step's batch, before it, in nats.
+    network : Network
+    validation : float or None
+        The validation loss where it was measured at this very step.
+    """
+
+    step: int
+    loss: float
+    network: Network
+    validation: float | None = None
+
+
+class EarlyStopping:
+    """Callback: stop when the validation loss has not improved for `patience` evaluations.
+
+    `train` then stops with the network at its best evaluation, unless `restore_best` is False.
+    """
+
+    on_validation = True
+
+    def __init__(self, patience: int = 10, *, min_delta: float = 0.0,
+                 restore_best: bool = True) -> None:
+        self.patience = patience
+        self.min_delta = min_delta
+        self.restore_best = restore_best
+        self.best_loss, self.best_step = np.inf, 0
+        self._best_theta: np.ndarray | None = None
+        self._waited = 0
+
+    def __call__(self, event: Event) -> bool:
+        if event.validation is None:
+            return False
+        if event.validation < self.best_loss - self.min_delta:
+            self.best_loss, self.best_step, self._waited = event.validation, event.step, 0
+            self._best_theta = event.network.theta.copy()
+            return False
+        self._waited += 1
+        if self._waited < self.patience:
+            return False
+        if self.restore_best and self._best_theta is not None:
+            event.network.theta = self._best_theta
+        return True
+
+
+@dataclass
+class _Plan:
+    """The checked schedule of a run."""
+
+    mode: str  # whole, mini, online
+    n_steps: int
+    batch_size: int
+    rule: str  # of the compiled loop
+    factors: Callable[[int, int], np.ndarray]  # of steps [first, last)
+    learning_rate: float
+    evaluate_every: int
+
+
+def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
+          epochs: int | None = None, batch_size: int | None = None, online: bool = False,
+          step_size: str | Callable[[int], float] | None = None, trust_radius: float = 3e-4,
+          validation: Any = None, callbacks: Iterable[Callable[[Event], Any]] = (),
+          progress: bool | None = None, checkpoint: Any = None, rng: Any = None,
+          n_threads: int | None = None) -> History:
+    """Train `net` in place.
+
+    Parameters
+    ----------
+    net : Network
+    X : (n_samples, n_inputs) array_like
+    Y : array_like
+        Targets as the network's interpretation takes them.
+    optimizer : Optimizer
+    steps, epochs : int
+        Exactly one of them; a whole-batch epoch is one step.
+    batch_size : int, optional
+        Samples per step, drawn without replacement epoch by epoch; None: the whole batch.
+    online : bool
+        One sample per step, in the given order, with the metric of [O section 1.3].
+    step_size : {"adaptive", "trust_region", "constant"} or callable
+        "adaptive" [O section 4]: a step that raises the loss is cancelled and the rate halved, one
+        that lowers it raises the rate by a tenth; whole batch only, and its default.
+        "trust_region": rate min(ceiling, sqrt(2 trust_radius / decrement)) times a factor whose
+        square falls to 0 by a half-cosine; the default of other training with a metric.
+        "constant": the optimizer's learning rate. A callable gives the rate of each step.
+    trust_radius : float
+        Nats, in the optimizer's own metric.
+    validation : float or (X, Y), optional
+        A share of the samples to hold out, or other samples; evaluated every epoch (whole batch:
+        a hundred times in all).
+    callbacks : iterable of callables
+        Called with an `Event` after every step (those with a true `on_validation` attribute only
+        where the validation loss was measured); returning True stops.
+    progress : bool, optional
+        A tqdm bar on standard error; None: where that is a terminal.
+    checkpoint : path, optional
+        Where the network is saved, atomically, every 30 seconds and at the end.
+    rng : None, int or numpy.random.Generator
+        Of the batches and the held-out share.
+    n_threads : int, optional
+        Never changes the result.
+
+    Returns
+    -------
+    History
+        Ctrl-C ends training early with the history so far, the network being at its last
+        complete step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, before anything changes.
+    FloatingPointError
+        The loss is not finite; the network is left at an earlier step, which is named.
+    """
+    X, Y = net._samples(X, Y)
+    rng = random_generator(rng)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be a fisherkern optimizer; got {optimizer!r}")
+    X, Y, held_out = _split(net, X, Y, validation, rng)
+    plan = _plan(net, optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
+    trust_radius = finite_number(trust_radius, "trust_radius", above=0)
+    callbacks = _checked_callbacks(callbacks)
+    trainer = _start(net, X, Y, optimizer, plan, trust_radius, n_threads)
+    run = _Run(net, trainer, plan, X.shape[0], rng, held_out, callbacks, checkpoint, n_threads)
+    return run.go(progress)
+
+
+def _checked_callbacks(callbacks: Iterable) -> list:
+    if callable(callbacks):
+        return [callbacks]
+    callbacks = list(callbacks)
+    for i, callback in enumerate(callbacks):
+        if not callable(callback):
+            raise TypeError(f"callbacks[{i}] is not callable: {callback!r}")
+    return callbacks
+
+
+def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
+           rng: np.random.Generator) -> tuple:
+    """Training samples and the held-out ones (None without validation)."""
+    if validation is None:
+        return X, Y, None
+    if isinstance(validation, (tuple, list)):
+        if len(validation) != 2:
+            raise ValueError(f"validation must be a pair (X, Y) or a share; got "
+                             f"{len(validation)} items")
+        return X, Y, net._samples(*validation)
+    share = finite_number(validation, "validation", above=0)
+    n_held = round(share * X.shape[0])
+    if share >= 1 or not 1 <= n_held < X.shape[0]:
+        raise ValueError(f"validation = {validation!r} holds out {n_held} of {X.shape[0]} samples")
+    order = rng.permutation(X.shape[0])
+    held, kept = order[:n_held], np.sort(order[n_held:])
+    return X[kept], Y[kept], (X[held], Y[held])
+
+
+def _plan(net: Network, optimizer: Optimizer, n_samples: int, steps: int | None,
+          epochs: int | None, batch_size: int | None, online: bool, step_size: Any) -> _Plan:
+    if (steps is None) == (epochs is None):
+        raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
+                         f"epochs={epochs!r}")
+    if online and batch_size is not None:
+        raise ValueError(f"online training takes one sample per step; got batch_size={batch_size}")
+    mode = "online" if online else "whole" if batch_size is None else "mini"
+    size = {"online": 1, "whole": n_samples}.get(mode) or positive_integer(batch_size, "batch_size")
+    if size > n_samples:
+        raise ValueError(f"batch_size must be at most n_samples = {n_samples}; got {size}")
+    if steps is not None:
+        n_steps = positive_integer(steps, "steps")
+    else:
+        n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
+    rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
+    if mode == "whole":
+        every = max(1, n_steps // _EVALUATIONS)
+    else:
+        every = max(1, round(n_samples / size))
+    return _Plan(mode, n_steps, size, rule, factors, rate, every)
+
+
+def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:
+    """The compiled loop's rule, its learning rate, and the factor of each step."""
+    rate = optimizer.learning_rate
+    if rate is not None:
+        rate = finite_number(rate, "learning_rate", above=0)
+    if step_size is None:
+        step_size = "adaptive" if mode == "whole" else \
+            "trust_region" if optimizer.has_metric else "constant"
+    if callable(step_size):
+        return "constant", 0.0, lambda first, last: np.array(
+            [finite_number(step_size(step), f"step_size({step})", least=0)
+             for step in range(first, last)], np.float64)
+    if step_size == "adaptive":
+        if mode != "whole":
+            raise ValueError("step_size 'adaptive' compares losses of the whole batch; "
+                             "it cannot be used with batch_size or online")
+        return "adaptive", rate or 0.01, lambda first, last: np.ones(last - first)
+    if step_size == "trust_region":
+        if not optimizer.has_metric:
+            raise ValueError(f"step_size 'trust_region' needs an optimizer with a metric; got "
+                             f"{type(optimizer).__name__}")
+        return "trust_region", rate or 1.0, lambda first, last: np.cos(
+            0.5 * np.pi * np.arange(first, last) / n_steps)
+    if step_size == "constant":
+        if rate is None:
+            raise ValueError(f"step_size 'constant' needs a learning_rate; "
+                             f"{type(optimizer).__name__} was given none")
+        return "constant", rate, lambda first, last: np.full(last - first, rate)
+    raise ValueError("step_size must be 'adaptive', 'trust_region', 'constant' or a callable; "
+                     f"got {step_size!r}")
+
+
+def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: _Plan,
+           trust_radius: float, n_threads: int | None) -> _loop.Trainer:
+    """The compiled loop, its metric started where training is online."""
+    noise = net.interpretation == "square" and plan.rule == "trust_region"
+    floor = _NOISE_FLOOR * max(float(np.var(Y, axis=0, dtype=np.float64).mean()), 1e-300)
+    rate = optimizer._update_rate(plan.mode, net)
+    trainer = make_trainer(
+        optimizer, net, X, Y, plan.batch_size, n_threads, rule=plan.rule,
+        learning_rate=plan.learning_rate, trust_radius=trust_radius, metric_rate=rate,
+        warm_start=rate is not None, noise_floor=floor if noise else None,
+        whole_batch=plan.mode == "whole")
+    if plan.mode == "online" and rate is not None:
+        n_init = optimizer._initial_samples(net, X.shape[0])
+        first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
+        first.set_shift(trainer.shift)
+        first.run()
+        raise_fault(first)
+        trainer.start_metric(first.sums(), rate)
+    return trainer
+
+
+class _Batches:
+    """Rows of the coming steps: epoch by epoch shuffled, or in the given order online."""
+
+    def __init__(self, plan: _Plan, n_samples: int, rng: np.random.Generator) -> None:
+        self._plan, self._n, self._rng = plan, n_samples, rng
+        self._rest = np.arange(n_samples if plan.mode == "whole" else 0)
+
+    def take(self, n_steps: int) -> np.ndarray:
+        if self._plan.mode == "whole":
+            return self._rest
+        wanted = n_steps * self._plan.batch_size
+        parts, have = [self._rest], self._rest.size
+        while have < wanted:
+            parts.append(np.arange(self._n) if self._plan.mode == "online"
+                         else self._rng.permutation(self._n))
+            have += self._n
+        rows = np.concatenate(parts)
+        self._rest = rows[wanted:]
+        return rows[:wanted]
+
+
+class _Interrupt:
+    """Turns the first Ctrl-C into a flag that is read between chunks; a second one raises."""
+
+    def __enter__(self) -> _Interrupt:
+        self.asked = False
+        self._old = None
+        if threading.current_thread() is threading.main_thread():
+            self._old = signal.getsignal(signal.SIGINT)
+            if self._old is not None and self._old is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, self._note)
+            else:
+                self._old = None
+        return self
+
+    def _note(self, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_: Any) -> None:
+        if self._old is not None:
+            signal.signal(signal.SIGINT, self._old)
+
+
+class _Run:
+    """One call of `train`: chunks of compiled steps, and what happens between them."""
+
+    def __init__(self, net: Network, trainer: _loop.Trainer, plan: _Plan, n_samples: int,
+                 rng: np.random.Generator, held_out: tuple | None, callbacks: list,
+                 checkpoint: Any, n_threads: int | None) -> None:
+        self.net, self.trainer, self.plan = net, trainer, plan
+        self.batches = _Batches(plan, n_samples, rng)
+        self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
+        self.n_threads = n_threads
+        self.every_step = any(not getattr(callback, "on_validation", False)
+                              for callback in callbacks)
+        self.history = History()
+        self.saved_at = time.monotonic()
+
+    def go(self, progress: bool | None) -> History:
+        bar = _progress_bar(progress, self.plan.n_steps)
+        done, size = 0, 1
+        try:
+            with _Interrupt() as interrupt:
+                while done < self.plan.n_steps and self.history.stopped is None:
+                    size = self._next_size(done, size)
+                    start = time.monotonic()
+                    self._chunk(done, size)
+                    done += size
+                    spent = time.monotonic() - start
+                    self.history.extend_seconds(size, spent)
+                    self._after(done)
+                    bar.update(size)
+                    bar.set_postfix_str(f"loss {self.history.last_loss:.4g}", refresh=False)
+                    size = max(1, int(size * min(4.0, _CHUNK_SECONDS / max(spent, 1e-6))))
+                    if interrupt.asked:
+                        self.history.stopped = "interrupted"
+        finally:
+            bar.close()
+        if self.checkpoint is not None:
+            self.net.save(self.checkpoint)
+        return self.history
+
+    def _next_size(self, done: int, size: int) -> int:
+        """Steps until the next look: the end, a callback, an evaluation, or enough time."""
+        size = min(size, self.plan.n_steps - done)
+        if self.every_step:
+            return 1
+        if self.held_out is not None:
+            size = min(size, self.plan.evaluate_every - done % self.plan.evaluate_every)
+        return size
+
+    def _chunk(self, done: int, size: int) -> None:
+        """Attempt steps [done, done + size); on failure theta is as before them."""
+        before = self.net.theta.copy()
+        losses, rates = np.empty(size), np.empty(size)
+        accepted = np.ones(size, np.uint8)
+        n_done, status = self.trainer.run(
+            self.batches.take(size), self.plan.factors(done, done + size), losses, rates, accepted)
+        if status == _loop.STATUS_OK:
+            self.history.extend(losses, rates, accepted.astype(bool))
+            return
+        self.net.theta[:] = before
+        step = done + n_done
+        left = f"at step {step}; the network is left as it was after step {done}"
+        try:
+            raise_fault(self.trainer.batch)
+        except ValueError as error:
+            raise ValueError(f"{error}, {left}") from None
+        what = "loss" if status == _loop.STATUS_LOSS else "direction"
+        raise FloatingPointError(f"the {what} is not finite {left} (a smaller learning rate or a "
+                                 "larger damping may help)")
+
+    def _after(self, done: int) -> None:
+        """Validation, callbacks and checkpoint after `done` steps."""
+        measured = None
+        if self.held_out is not None and (done % self.plan.evaluate_every == 0
+                                          or done == self.plan.n_steps):
+            measured = self.net.loss(*self.held_out, n_threads=self.n_threads)
+            self.history.validation.append((done, measured))
+        event = Event(done, self.history.last_loss, self.net, measured)
+        for callback in self.callbacks:
+            if getattr(callback, "on_validation", False) and measured is None:
+                continue
+            if callback(event):
+                self.history.stopped = "callback"
+        if self.checkpoint is not None and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
+            self.net.save(self.checkpoint)
+            self.saved_at = time.monotonic()
+
+
+class _NoBar:
+    """Stands in for tqdm's bar."""
+
+    def update(self, n: int) -> None: ...
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def _progress_bar(progress: bool | None, total: int) -> Any:
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        return _NoBar()
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        if progress is None:
+            return _NoBar()
+        raise ImportError("progress=True needs tqdm: pip install 'fisherkern[progress]'") from None
+    return tqdm(total=total, unit="step", file=sys.stderr, dynamic_ncols=True)

@@ -1,0 +1,8 @@
+"""Settings that every test file shares; importing them needs nothing but this directory."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "fisherkern", deadline=None, max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+settings.load_profile("fisherkern")

@@ -24,10 +24,10 @@ RELU_FAMILY = frozenset({"relu", "leaky_relu", "softplus", "silu", "gelu"})
 BERNOULLI_ACTIVATIONS = ("sigmoid", "tanh", "erf", "lecun_tanh")
 
 
-def check_name(name: Any, known: tuple[str, ...], what: str) -> str:
+def check_name(name: Any, known: tuple[str, ...], what: str, where: str = "") -> str:
     """`name` if it is known; ValueError that lists the known ones otherwise."""
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"unknown {what} {name!r}; known: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {name!r}{where}; known: {', '.join(known)}")
     return name
 
 

@@ -123,7 +123,7 @@ class Network:
                 raise ValueError(f"activation must have one name per non-input unit ({n}); "
                                  f"got {len(names)}")
         for k, name in enumerate(names):
-            check_name(name, ACTIVATIONS, f"activation of unit {k + self.n_inputs}")
+            check_name(name, ACTIVATIONS, "activation", f" of unit {k + self.n_inputs}")
         return tuple(map(str, names))
 
     def _output_units(self, outputs: Any, sources: np.ndarray) -> np.ndarray:

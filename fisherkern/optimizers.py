@@ -233,6 +233,11 @@ class AdaGrad(Optimizer):
     n_init = None
 
 
+PRESETS = {cls.__name__: cls for cls in (
+    QuasiDiagonalBackpropagatedMetricGradient, BackpropagatedMetricGradient, DiagonalGaussNewton,
+    Backpropagation, Momentum, Adam, AdaGrad)}
+
+
 def _below_one(value: Any, name: str) -> float:
     number = finite_number(value, name, least=0)
     if number >= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def layer_edges(sizes: Any, fan_in: Any, fan_out: Any, density: float | None, re
         density = finite_number(density, "density", above=0, most=1)
     starts = np.cumsum([0, *widths])
     gaps = []
-    for layer, (n_below, n_above) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for layer, (n_below, n_above) in enumerate(pairwise(widths)):
         if fan_in is not None:
             count = _per_gap(fan_in, layer, len(widths) - 1, "fan_in", n_below, replace)
             above, below = _draw(n_above, n_below, count, replace, rng)

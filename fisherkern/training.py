@@ -116,8 +116,10 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     step_size : {"adaptive", "trust_region", "constant"} or callable
         "adaptive" [O section 4]: a step that raises the loss is cancelled and the rate halved, one
         that lowers it raises the rate by a tenth; whole batch only, and its default.
-        "trust_region": rate min(ceiling, sqrt(2 trust_radius / decrement)) times a factor whose
-        square falls to 0 by a half-cosine; the default of other training with a metric.
+        "trust_region": rate min(ceiling, sqrt(2 trust_radius / s), loss / s) times a factor whose
+        square falls to 0 by a half-cosine, s = direction . G being the loss that a full step
+        promises to remove: no step may promise more than the batch's loss. The default of other
+        training with a metric. A square loss is taken at the running variance of its residuals.
         "constant": the optimizer's learning rate. A callable gives the rate of each step.
     trust_radius : float
         Nats, in the optimizer's own metric.
@@ -207,11 +209,8 @@ def _plan(net: Network, optimizer: Optimizer, n_samples: int, steps: int | None,
     else:
         n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
     rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
-    if mode == "whole":
-        every = max(1, n_steps // _EVALUATIONS)
-    else:
-        every = max(1, round(n_samples / size))
-    return _Plan(mode, n_steps, size, rule, factors, rate, every)
+    every = n_steps // _EVALUATIONS if mode == "whole" else round(n_samples / size)
+    return _Plan(mode, n_steps, size, rule, factors, rate, max(1, every))
 
 
 def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:

@@ -228,14 +228,23 @@ def tower(activation, interpretation, outputs, dtype):
 
 
 def agree(net, X, Y):
-    """Losses, each sample's gradient and both moduli against the reference; nothing is NaN."""
+    """Losses, each sample's gradient and both moduli against the reference; nothing is NaN.
+
+    Slopes such as 1 - a^2 are good to rounding of 1, so errors scale with what they multiply.
+    """
     dtype = net.dtype
+    a = np.abs(reference.activities(net, X))
+    rate = 1 + a[:, net.outputs].max(axis=1, keepdims=True)
+    if net.interpretation == "spherical":
+        rate = 2 / a[:, net.outputs].max(axis=1, keepdims=True)
     assert_close(net.losses(X, Y), reference.losses(net, X, Y), dtype,
                  scale=TOLERANCE["float32"])
     gradients = np.array([net.gradient(x[None], y[None]) for x, y in zip(X, Y, strict=True)])
-    assert_close(gradients, reference.sample_gradients(net, X, Y), dtype)
+    assert_close(gradients, reference.sample_gradients(net, X, Y), dtype,
+                 scale=rate * np.maximum(1, a.max(axis=1, keepdims=True)))
     assert_close(net.backpropagated_modulus(X, reduced=True),
-                 reference.backpropagated_modulus(net, X, reduced=True), dtype)
+                 reference.backpropagated_modulus(net, X, reduced=True), dtype,
+                 scale=np.maximum(1, rate**2))
     assert not np.isnan(net.backpropagated_modulus(X)).any()
 
 
@@ -259,6 +268,16 @@ def test_saturated_outputs_vs_reference(interpretation, activation, dtype):
     X = EXTREMES[:, None]
     a = np.abs(reference.activities(net, X)[:, net.outputs])
     agree(net, X, np.eye(3)[a.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", BERNOULLI_ACTIVATIONS)
+@pytest.mark.parametrize("z", [-1e4, -1000, 1000, 1e4])
+def test_slope_of_a_fully_saturated_unit_is_zero(z, activation, dtype):
+    # a slope of rounding size, times a raw feature of 1e4, would be no small gradient
+    net = tower(activation, "square", ["identity"] * 3, dtype)
+    assert not net.gradient([[z]], [[0.5, 2, -1]])[:2].any()
+    assert not net.backpropagated_modulus([[z]], reduced=True)[:, 1].any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

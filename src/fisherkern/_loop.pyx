@@ -449,6 +449,7 @@ cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil:
         v.rate = v.ceiling
         if v.decrement > 0:
             v.rate = min(v.rate, sqrt(2 * v.radius / v.decrement))
+            v.rate = min(v.rate, v.reference * v.inverse_noise / v.decrement)
         v.rate *= v.factors[s]
     elif v.reduce:
         v.directions[0], v.directions[1] = v.directions[1], v.directions[0]

@@ -1,0 +1,5 @@
+"""`python -m fisherkern`."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""Results are bitwise the same for any number of threads, OpenMP's or Python's."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from strategies import DTYPES, random_targets
+
+import fisherkern as fk
+from fisherkern.interpretations import INTERPRETATIONS
+
+METHODS = {
+    "activities": lambda net, X, Y, n: net.activities(X, n_threads=n),
+    "forward": lambda net, X, Y, n: net.forward(X, n_threads=n),
+    "losses": lambda net, X, Y, n: net.losses(X, Y, n_threads=n),
+    "loss": lambda net, X, Y, n: net.loss(X, Y, n_threads=n),
+    "gradient": lambda net, X, Y, n: net.gradient(X, Y, n_threads=n),
+    "backpropagated_modulus": lambda net, X, Y, n: net.backpropagated_modulus(X, n_threads=n),
+    "reduced_modulus": lambda net, X, Y, n: net.backpropagated_modulus(X, True, n_threads=n),
+}
+# the last tile is short, the slots do not divide evenly among threads, and the last count makes
+# a slot own two tiles
+SAMPLE_COUNTS = (650, 1300)
+
+
+def large_problem(interpretation="square", dtype="float64", n_samples=650):
+    """Enough edges and samples that five threads find work."""
+    rng = np.random.default_rng(0)
+    last = "identity" if interpretation in ("square", "softmax") else "sigmoid"
+    net = fk.Network.layered(
+        [40, 60, 50, 7], fan_in=12, rng=rng, dtype=dtype, interpretation=interpretation,
+        activation=["tanh"] * 60 + ["silu"] * 50 + [last] * 7)
+    net.frozen = rng.random(net.n_parameters) < 0.1
+    X = rng.standard_normal((n_samples, 40)).astype(dtype)
+    return net, X, random_targets(rng, net, n_samples)
+
+
+@pytest.mark.parametrize("n_samples", SAMPLE_COUNTS)
+def test_problem_is_large_enough_for_five_threads(n_samples):
+    net, X, Y = large_problem(n_samples=n_samples)
+    for stage in ("forward", "output", "backward", "statistics"):
+        assert net._pass(stage, X, Y, 5).n_threads == 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n_samples", SAMPLE_COUNTS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("interpretation", INTERPRETATIONS)
+def test_thread_count_does_not_change_a_bit(interpretation, dtype, n_samples, method):
+    net, X, Y = large_problem(interpretation, dtype, n_samples)
+    alone = METHODS[method](net, X, Y, 1)
+    for n_threads in (2, 3, 5, None):
+        np.testing.assert_array_equal(METHODS[method](net, X, Y, n_threads), alone,
+                                      err_msg=f"n_threads={n_threads}", strict=True)
+
+
+@pytest.mark.parametrize("n_samples", [1, 17, 64, 65])
+def test_more_threads_than_work(n_samples):
+    net, X, Y = large_problem(n_samples=n_samples)
+    for compute in METHODS.values():
+        np.testing.assert_array_equal(compute(net, X, Y, 64), compute(net, X, Y, 1))
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_calls_from_python_threads_equal_serial_calls(n_threads):
+    net, X, Y = large_problem("softmax")
+    jobs = [(name, start) for start in (0, 64, 200) for name in METHODS] * 4
+
+    def run(job):
+        name, start = job
+        return METHODS[name](net, X[start:], Y[start:], n_threads)
+
+    serial = [run(job) for job in jobs]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(run, jobs))
+    for job, one, other in zip(jobs, together, serial, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=str(job))
+
+
+def test_networks_from_python_threads_equal_serial_ones():
+    def build(seed):
+        X = np.random.default_rng(seed).standard_normal((100, 20))
+        net = fk.Network.layered([20, 30, 5], fan_in=6, rng=seed)
+        return net.initialize("data", rng=seed, X=X).theta
+
+    serial = [build(seed) for seed in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        np.testing.assert_array_equal(list(pool.map(build, range(12))), serial)

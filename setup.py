@@ -22,6 +22,10 @@ PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\
 class BuildKernels(build_ext):
     """Adds OpenMP where a test program compiles and links with it."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def build_extensions(self):
         flags = OPENMP if self.openmp_works() else []
         if not flags:

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# more are never used; keeps any integer within C's range
+_MOST_THREADS = 1024
+
 
 def available_threads(n_threads: int | None = None) -> int:
     """The checked thread count; None means every core that this process may use."""
@@ -15,17 +18,21 @@ def available_threads(n_threads: int | None = None) -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    return positive_integer(n_threads, "n_threads")
+    return min(positive_integer(n_threads, "n_threads"), _MOST_THREADS)
 
 
-def positive_integer(value: Any, name: str, least: int = 1) -> int:
-    """`value` as an int of at least `least`."""
+def positive_integer(value: Any, name: str, least: int = 1, most: int | None = None) -> int:
+    """`value` as an int in [least, most]; a boolean is none."""
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer; got {value!r}") from None
     if number < least:
         raise ValueError(f"{name} must be at least {least}; got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} must be at most {most}; got {number}")
     return number
 
 
@@ -59,6 +66,14 @@ def first_place(bad: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
 
 
+def raw_array(values: Any, name: str) -> np.ndarray:
+    """Whatever array the values make, unchecked but for being one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+
+
 def numeric_array(values: Any, name: str, dtype: np.dtype | type) -> np.ndarray:
     """A C-contiguous array of `dtype` with finite entries; read-only and strided input is fine.
 
@@ -72,10 +87,7 @@ def numeric_array(values: Any, name: str, dtype: np.dtype | type) -> np.ndarray:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         index = first_place(np.ma.getmaskarray(values))
         raise ValueError(f"{name}{place(index)} is masked; fill or drop missing values first")
-    try:
-        raw = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    raw = raw_array(values, name)
     if raw.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {raw.dtype}")
     with np.errstate(over="ignore"):
@@ -91,7 +103,7 @@ def numeric_array(values: Any, name: str, dtype: np.dtype | type) -> np.ndarray:
 
 def sample_array(X: Any, width: int, dtype: np.dtype, name: str = "X") -> np.ndarray:
     """Checked samples of shape (n_samples, width), n_samples >= 1."""
-    shape = np.shape(X)
+    shape = raw_array(X, name).shape
     if len(shape) != 2 or shape[1] != width:
         # a type error says more than the shape of what is no array at all
         numeric_array(X, name, dtype)
@@ -103,7 +115,10 @@ def sample_array(X: Any, width: int, dtype: np.dtype, name: str = "X") -> np.nda
 
 def random_generator(rng: Any) -> np.random.Generator:
     """A Generator from None (fresh entropy), a seed or a Generator."""
-    if rng is not None and not isinstance(rng, (int, np.integer, np.random.Generator,
-                                                np.random.SeedSequence, np.random.BitGenerator)):
+    kinds = (int, np.integer, np.random.Generator, np.random.SeedSequence, np.random.BitGenerator)
+    if isinstance(rng, bool) or not (rng is None or isinstance(rng, kinds)):
         raise TypeError(f"rng must be None, a seed or a numpy Generator; got {rng!r}")
-    return np.random.default_rng(rng)
+    try:
+        return np.random.default_rng(rng)
+    except ValueError:
+        raise ValueError(f"rng must be a non-negative seed; got {rng!r}") from None

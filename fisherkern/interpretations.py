@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validation import first_place, numeric_array, place
+from ._validation import first_place, numeric_array, place, raw_array
 
 # in the order of enum fk_activation
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "erf", "lecun_tanh", "softplus",
@@ -51,7 +51,7 @@ def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
     TypeError, ValueError
         With the first offending index.
     """
-    shape = np.shape(Y)
+    shape = raw_array(Y, "Y").shape
     by_class = interpretation in ("softmax", "spherical")
     fits = len(shape) == 2 and shape[1] == n_outputs
     flat = len(shape) == 1 and (by_class or n_outputs == 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ._validation import numeric_array
 from .network import Network
 
 FORMAT = "fisherkern.network"
@@ -33,9 +34,11 @@ def _safetensors() -> Any:
 def save(net: Network, path: Any) -> None:
     """Write `net` to `path`: definition, parameters and frozen flags.
 
-    The file appears whole or not at all: it is written beside its place and then renamed.
+    The file appears whole or not at all: it is written beside its place and then renamed. A theta
+    that is not finite is a ValueError.
     """
     definition, arrays = net._state()
+    numeric_array(arrays["theta"], "theta", net.dtype)
     header = {"format": FORMAT, "version": str(VERSION), "definition": json.dumps(definition)}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = _safetensors().numpy.save(arrays, header)
@@ -81,12 +84,12 @@ def load(path: Any) -> Network:
     try:
         with open_file(path, framework="numpy") as file:
             header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # the reader's error class is not public
         raise ValueError(f"{str(path)!r} is truncated or no safetensors file: {error}") from None
     try:
         return Network._from_state(_definition(header), _checked(arrays))
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} holds no network: {error}") from None
 
 
@@ -112,6 +115,5 @@ def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if arrays[name].dtype.kind not in kind or arrays[name].ndim != ndim:
             raise ValueError(f"array {name!r} has dtype {arrays[name].dtype} and shape "
                              f"{arrays[name].shape}")
-    if not np.isfinite(arrays["theta"]).all():
-        raise ValueError("theta is not finite")
+    numeric_array(arrays["theta"], "theta", arrays["theta"].dtype)
     return arrays

@@ -15,6 +15,7 @@ from ._validation import (
     place,
     positive_integer,
     random_generator,
+    raw_array,
     sample_array,
 )
 from .interpretations import (
@@ -74,14 +75,16 @@ class Network:
                  interpretation: str = "square", frozen: Any = None,
                  allow_parallel: bool = False, dtype: Any = "float64", rng: Any = None,
                  leaky_slope: float = 0.01) -> None:
-        self.n_inputs = positive_integer(n_inputs, "n_inputs")
+        self.n_inputs = positive_integer(n_inputs, "n_inputs", most=_MOST_UNITS)
         self.dtype = _float_dtype(dtype)
         self.interpretation = check_name(interpretation, INTERPRETATIONS, "interpretation")
-        self.leaky_slope = finite_number(leaky_slope, "leaky_slope")
+        self.leaky_slope = finite_number(leaky_slope, "leaky_slope", least=0,
+                                         most=float(np.finfo(self.dtype).max))
         rng = random_generator(rng)
         columns = _edge_columns(edges)
         self.n_units = max(int(max(column.max() for column in columns)) + 1, self.n_inputs + 1)
         self.n_edges = columns[0].size
+        _check_sources(columns[1], self.n_inputs, self.n_units)
         _network.check_edges(columns, self.n_inputs, self.n_units, allow_parallel)
         self.activations = self._unit_activations(activation)
         self.outputs = self._output_units(outputs, columns[0])
@@ -95,11 +98,13 @@ class Network:
         self._dag = _network.Dag(columns[0], columns[1], self.n_inputs, self.n_units, self.outputs,
                                  codes, keeps_z, self.leaky_slope)
         self.indptr = self._dag.indptr
+        for array in (self.indptr, self.outputs):
+            array.flags.writeable = False
         self.n_parameters = int(self.indptr[-1])
         self._theta = np.zeros(self.n_parameters, self.dtype)
         self._frozen = np.zeros(self.n_parameters, bool)
         if frozen is not None:
-            given = _edge_flags(frozen, self.n_edges)
+            given = _flags(frozen, self.n_edges, "edge")
             self._frozen[self._weight_mask] = given[self._dag.edge_order]
         self._theta[:] = initialization.ollivier(self, rng)
 
@@ -118,6 +123,9 @@ class Network:
                                      f"{self.n_inputs} to {self.n_units - 1}")
                 names[k - self.n_inputs] = name
         else:
+            if not np.iterable(activation):
+                raise TypeError(f"activation must be a name, a sequence of names or a mapping; "
+                                f"got {activation!r}")
             names = list(activation)
             if len(names) != n:
                 raise ValueError(f"activation must have one name per non-input unit ({n}); "
@@ -134,9 +142,9 @@ class Network:
             units = np.flatnonzero(~feeds)
             # without any, the edges close a cycle, which the DAG's construction prints
             return units if units.size else np.array([self.n_units - 1])
-        units = _integers(outputs, "outputs").reshape(-1)
-        if units.size == 0:
-            raise ValueError("outputs is empty")
+        units = _integers(outputs, "outputs").astype(np.int64)
+        if units.ndim != 1 or units.size == 0:
+            raise ValueError(f"outputs must be a sequence of units; its shape is {units.shape}")
         bad = (units < self.n_inputs) | (units >= self.n_units)
         if bad.any():
             i = int(np.argmax(bad))
@@ -179,9 +187,9 @@ class Network:
             As for `Network`. A unit that a draw leaves without inputs gets one at random.
         """
         rng = random_generator(rng)
-        sizes = list(sizes)
         edges = topology.layer_edges(sizes, fan_in, fan_out, density, replace, rng)
-        n = int(np.sum(sizes))
+        sizes = list(sizes)
+        n = sum(sizes)
         options = {"outputs": np.arange(n - sizes[-1], n), "allow_parallel": replace} | options
         return cls(sizes[0], edges, rng=rng, **options)
 
@@ -226,10 +234,9 @@ class Network:
 
         if not scipy.sparse.issparse(matrix):
             raise TypeError(f"matrix must be a scipy.sparse matrix; got {type(matrix).__name__}")
-        if matrix.shape[0] != matrix.shape[1]:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"matrix must be square; its shape is {matrix.shape}")
         entries = matrix.tocoo()
-        weights = numeric_array(entries.data, "matrix.data", np.float64)
         edges = np.column_stack([entries.row, entries.col]).astype(np.int64)
         if n_inputs is None:
             entered = np.zeros(matrix.shape[0] + 1, bool)
@@ -238,7 +245,8 @@ class Network:
             n_inputs = int(np.argmax(entered))
             if n_inputs == 0:
                 raise ValueError("matrix has no input: its column 0 holds an entry")
-        return cls._with_weights(n_inputs, edges, weights, options)
+        return cls._with_weights(n_inputs, matrix.shape[0], edges, entries.data, "matrix.data",
+                                 options)
 
     @classmethod
     def from_networkx(cls, graph: Any, *, inputs: Any = None, **options: Any) -> Self:
@@ -248,16 +256,21 @@ class Network:
         edge has a "weight", weights are those and biases zero. `outputs` and `activation` are by
         unit number.
         """
-        n_inputs, edges, weights, _ = topology.graph_edges(graph, inputs)
+        n_inputs, edges, weights, nodes = topology.graph_edges(graph, inputs)
         if graph.is_multigraph():
             options = {"allow_parallel": True} | options
-        return cls._with_weights(n_inputs, edges, weights, options)
+        return cls._with_weights(n_inputs, len(nodes), edges, weights, "edge weights", options)
 
     @classmethod
-    def _with_weights(cls, n_inputs: int, edges: np.ndarray, weights: np.ndarray | None,
-                      options: dict) -> Self:
+    def _with_weights(cls, n_inputs: int, n_units: int, edges: np.ndarray, weights: Any,
+                      name: str, options: dict) -> Self:
+        """A network of checked weights in the edges' order and zero biases."""
+        last = max(edges.max(initial=0), n_inputs - 1)
+        if last < n_units - 1:
+            raise ValueError(f"unit {last + 1} is joined to no input by any path: it has no edge")
         net = cls(n_inputs, edges, **options)
         if weights is not None:
+            weights = numeric_array(weights, name, net.dtype)
             net._theta[:] = 0
             net._theta[net._weight_mask] = weights[net._dag.edge_order]
         return net
@@ -287,11 +300,8 @@ class Network:
     def frozen(self, values: Any) -> None:
         if values is self._frozen:
             return
-        flags = np.asarray(values)
-        if flags.dtype != bool:
-            raise TypeError(f"frozen must be boolean; got dtype {flags.dtype}")
-        if flags.shape not in ((), self._frozen.shape):
-            raise ValueError(f"frozen must have shape ({self.n_parameters},); got {flags.shape}")
+        flags = values if isinstance(values, (bool, np.bool_)) else _flags(
+            values, self.n_parameters, "parameter")
         self._frozen[:] = flags
 
     @property
@@ -453,6 +463,12 @@ class Network:
     @classmethod
     def _from_state(cls, definition: dict, arrays: dict) -> Self:
         names = definition["activations"]
+        n_units = definition["n_inputs"] + arrays["activation"].size
+        if arrays["edges"].size == 0 or arrays["edges"].max() != n_units - 1:
+            raise ValueError(f"edges do not end at unit {n_units - 1}, the last that has an "
+                             "activation")
+        if arrays["theta"].dtype != definition["dtype"]:
+            raise ValueError(f"theta has dtype {arrays['theta'].dtype}, not {definition['dtype']}")
         if arrays["activation"].max(initial=0) >= len(names):
             raise ValueError("activation names an activation that is not listed")
         net = cls(definition["n_inputs"], arrays["edges"], outputs=arrays["outputs"],
@@ -499,13 +515,10 @@ def _float_dtype(dtype: Any) -> np.dtype:
 
 
 def _integers(values: Any, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from None
+    array = raw_array(values, name)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must hold integers; got dtype {array.dtype}")
-    return array.astype(np.int64)
+    return array
 
 
 def _edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -521,10 +534,19 @@ def _edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
     return array[:, 0].astype(np.int32), array[:, 1].astype(np.int32)
 
 
-def _edge_flags(frozen: Any, n_edges: int) -> np.ndarray:
-    flags = np.asarray(frozen)
+def _check_sources(targets: np.ndarray, n_inputs: int, n_units: int) -> None:
+    """Before anything of n_units entries is made: every non-input unit is some edge's target."""
+    entered = np.unique(targets[targets >= n_inputs])
+    if entered.size < n_units - n_inputs:
+        gaps = np.flatnonzero(entered != np.arange(n_inputs, n_inputs + entered.size))
+        unit = n_inputs + (int(gaps[0]) if gaps.size else entered.size)
+        raise ValueError(f"unit {unit} is joined to no input by any path: it has no incoming edge")
+
+
+def _flags(frozen: Any, size: int, what: str) -> np.ndarray:
+    flags = raw_array(frozen, "frozen")
     if flags.dtype != bool:
         raise TypeError(f"frozen must be boolean; got dtype {flags.dtype}")
-    if flags.shape != (n_edges,):
-        raise ValueError(f"frozen must have shape ({n_edges},), one per edge; got {flags.shape}")
+    if flags.shape != (size,):
+        raise ValueError(f"frozen must have shape ({size},), one per {what}; got {flags.shape}")
     return flags

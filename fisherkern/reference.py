@@ -391,7 +391,7 @@ def unitwise_metric(
     A = np.zeros((len(net.theta), len(net.theta)))
     for k, span, sources, _ in blocks(net):
         incoming = np.column_stack([np.ones(len(a)), a[:, sources]])
-        A[span, span] = np.mean([c_k * np.outer(v, v) for v, c_k in zip(incoming, c[:, k])], axis=0)
+        A[span, span] = (incoming * c[:, k, None]).T @ incoming / len(a)
     if not whole:
         A[net.frozen], A[:, net.frozen] = 0.0, 0.0
     return A
@@ -457,7 +457,8 @@ def _quasi_diagonal_solve(A: Array, G: Array, frozen: NDArray[np.bool_], damping
     mu = B[0] / B[0, 0]
     V = np.diag(B) - mu * B[0]  # (A_ii A_00 - A_0i^2) / A_00
     if damping == 0:  # a variance of rounding size is that of a constant input
-        V = np.where(V > len(G) * ROUNDING_UNIT * np.diag(B), V, 0.0)
+        tiny = len(G) * ROUNDING_UNIT * np.diag(B)
+        V = np.where(tiny < V, V, 0.0)
     delta = np.where(frozen, 0.0, _divide(G - mu * G[0], V))
     delta[0] = G[0] / B[0, 0] - mu[1:] @ delta[1:]
     return delta
@@ -526,11 +527,15 @@ def adagrad_direction(net: NetworkLike, X: ArrayLike, Y: ArrayLike, damping: flo
 
 
 def trust_region_rate(
-    delta: Array, G: Array, radius: float, ceiling: float = 1.0, factor: float = 1.0
+    delta: Array, G: Array, radius: float, loss: float, ceiling: float = 1.0, factor: float = 1.0
 ) -> float:
-    """Learning rate factor min(ceiling, sqrt(2 radius / s)), s = delta.G (ours: Section 10)."""
+    """Learning rate factor min(ceiling, sqrt(2 radius / s), loss / s), s = delta.G.
+
+    Ours: mathematics.md Section 10, rule 4; and a full step promises to remove s nats of a loss
+    that has no more than ``loss``.
+    """
     s = float(delta @ G)
-    return factor * (min(ceiling, np.sqrt(2 * radius / s)) if s > 0 else ceiling)
+    return factor * (min(ceiling, np.sqrt(2 * radius / s), loss / s) if s > 0 else ceiling)
 
 
 # --- training -------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from ._validation import finite_number, positive_integer
 def layer_edges(sizes: Any, fan_in: Any, fan_out: Any, density: float | None, replace: bool,
                 rng: np.random.Generator) -> np.ndarray:
     """(n_edges, 2) edges between consecutive layers; see `Network.layered`."""
+    if not np.iterable(sizes) or isinstance(sizes, str):
+        raise TypeError(f"sizes must be a sequence of layer sizes; got {sizes!r}")
     widths = [positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes)]
     if len(widths) < 2:
         raise ValueError(f"sizes must name at least two layers; got {widths}")
@@ -89,12 +91,14 @@ def residual_edges(width: int, depth: int) -> tuple[np.ndarray, np.ndarray, np.n
     return edges, skip, linear
 
 
-def graph_edges(graph: Any, inputs: Any) -> tuple[int, np.ndarray, np.ndarray | None, list]:
+def graph_edges(graph: Any, inputs: Any) -> tuple[int, np.ndarray, list | None, list]:
     """Inputs, edges and weights (None unless every edge has one) of a networkx digraph.
 
     Nodes are renumbered: inputs first, then the others in the graph's order; the list gives the
     node of each unit.
     """
+    if not hasattr(graph, "is_directed"):
+        raise TypeError(f"graph must be a networkx digraph; got {type(graph).__name__}")
     if not graph.is_directed():
         raise ValueError("graph must be directed")
     if inputs is None:
@@ -104,9 +108,12 @@ def graph_edges(graph: Any, inputs: Any) -> tuple[int, np.ndarray, np.ndarray | 
     if missing:
         raise ValueError(f"inputs names {missing[0]!r}, which is no node of the graph")
     chosen = set(inputs)
+    if len(chosen) < len(inputs):
+        twice = next(node for i, node in enumerate(inputs) if node in inputs[:i])
+        raise ValueError(f"inputs names node {twice!r} twice")
     nodes = inputs + [node for node in graph.nodes if node not in chosen]
     number = {node: unit for unit, node in enumerate(nodes)}
     triples = list(graph.edges(data="weight"))
     edges = np.array([(number[s], number[t]) for s, t, _ in triples], np.int64).reshape(-1, 2)
     weights = [weight for _, _, weight in triples]
-    return len(inputs), edges, None if None in weights else np.array(weights, float), nodes
+    return len(inputs), edges, None if None in weights else weights, nodes

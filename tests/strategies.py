@@ -149,7 +149,8 @@ def problems(draw, **fixed) -> Problem:
 
 
 def assert_close(actual, expected, dtype="float64", *, scale=None, tolerance=None):
-    """Within `tolerance` (by dtype) of each entry or of its `scale`, and infinite where expected.
+    """Within `tolerance` (by dtype) of each entry or of its `scale`, and infinite where expected
+    or where the expected value is too large for `dtype`.
 
     `scale` defaults to the largest finite entry of each row (the last axis): that many units of
     rounding may come from terms that cancel.
@@ -157,6 +158,8 @@ def assert_close(actual, expected, dtype="float64", *, scale=None, tolerance=Non
     tolerance = TOLERANCE[np.dtype(dtype).name] if tolerance is None else tolerance
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape
+    most = np.finfo(dtype).max
+    expected = np.where(np.abs(expected) > most, np.copysign(np.inf, expected), expected)
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(actual[~finite], expected[~finite])
     sizes = np.abs(np.where(finite, expected, 0.0))

@@ -90,7 +90,7 @@ cdef class Pass:
         self._allocate_rows()
 
     def __dealloc__(self):
-        for address in self._memory:
+        for address in self._memory or ():
             free(<void*><size_t>address)
 
     cdef void* allocate(self, int64_t n_bytes) except NULL:

@@ -45,13 +45,12 @@ static void NAME(slopes)(int code, double leaky_slope, const REAL *restrict a, c
     case FK_SIGMOID: EACH_SAMPLE r[t] = a[t] * (1 - a[t]); break;
     case FK_TANH: EACH_SAMPLE r[t] = 1 - a[t] * a[t]; break;
     case FK_RELU: EACH_SAMPLE r[t] = a[t] > 0 ? 1 : 0; break;
-    case FK_LEAKY_RELU: EACH_SAMPLE r[t] = z[t] > 0 ? 1 : leak; break;
+    case FK_LEAKY_RELU: EACH_SAMPLE r[t] = a[t] > 0 ? 1 : leak; break;
     case FK_ERF: EACH_SAMPLE r[t] = (REAL)1.12837916709551257390 * MATH(exp)(-z[t] * z[t]); break;
     case FK_LECUN_TANH:
-        EACH_SAMPLE {
-            const REAL u = a[t] * (REAL)(1 / 1.7159);
-            r[t] = (REAL)(1.7159 * 2.0 / 3.0) * (1 - u * u);
-        }
+        /* factored: exactly zero where |a| is the bound */
+        EACH_SAMPLE r[t] = (REAL)(2 / (3 * 1.7159))
+            * (((REAL)1.7159 - a[t]) * ((REAL)1.7159 + a[t]));
         break;
     case FK_SOFTPLUS: EACH_SAMPLE r[t] = NAME(logistic)(z[t]); break;
     case FK_SILU:

@@ -1,0 +1,53 @@
+"""Whole steps inside the compiled loop, without what `fisherkern.train` does around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fisherkern import optimizers
+from fisherkern.optimizers import Optimizer, make_trainer
+
+from .workloads import Workload
+
+OPTIMIZERS: dict[str, tuple[Callable[[], Optimizer], bool]] = {
+    "backpropagation": (optimizers.Backpropagation, False),
+    "quasi-diagonal": (
+        lambda: optimizers.QuasiDiagonalBackpropagatedMetricGradient(damping=1e-4), False),
+    "quasi-diagonal, mini-batch": (optimizers.QuasiDiagonalBackpropagatedMetricGradient, True),
+    "unitwise": (lambda: optimizers.BackpropagatedMetricGradient(damping=1e-4), False),
+    "diagonal": (lambda: optimizers.DiagonalGaussNewton(damping=1e-4), False),
+    "AdaGrad": (optimizers.AdaGrad, False),
+}
+"""Optimizers by name, and whether they run with the range damping and the running metric of
+mini-batches (with trust region) instead of each batch alone."""
+
+
+def stepper(workload: Workload, name: str, *, n_threads: int = 1,
+            learning_rate: float = 0.0) -> Callable[[int], None]:
+    """A function of n that trains the workload's network by n steps in one compiled call.
+
+    At learning rate 0 every step costs what any other does, and the network stays as it was.
+    """
+    net, X, Y = workload
+    make, mini_batches = OPTIMIZERS[name]
+    control = {}
+    if mini_batches:
+        control = {"metric_rate": optimizers.MINI_BATCH_RATE, "warm_start": True,
+                   "rule": "trust_region", "learning_rate": 1.0, "trust_radius": 3e-4,
+                   "whole_batch": False}
+    trainer = make_trainer(make(), net, X, Y, X.shape[0], n_threads, **control)
+    every_row = np.arange(X.shape[0])
+    # n: samples, factors, losses, rates, accepted
+    buffers: dict[int, tuple] = {}
+
+    def run(n_steps: int) -> None:
+        if n_steps not in buffers:
+            rows = np.tile(every_row, n_steps) if mini_batches else every_row
+            buffers[n_steps] = (rows, np.full(n_steps, learning_rate), np.empty(n_steps),
+                                np.empty(n_steps), np.empty(n_steps, np.uint8))
+        done, status = trainer.run(*buffers[n_steps])
+        assert (done, status) == (n_steps, 0)
+
+    return run

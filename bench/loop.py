@@ -11,6 +11,7 @@ from fisherkern.optimizers import Optimizer, make_trainer
 
 from .workloads import Workload
 
+TRUST_RADIUS = 3e-4
 OPTIMIZERS: dict[str, tuple[Callable[[], Optimizer], bool]] = {
     "backpropagation": (optimizers.Backpropagation, False),
     "quasi-diagonal": (
@@ -35,7 +36,7 @@ def stepper(workload: Workload, name: str, *, n_threads: int = 1,
     control = {}
     if mini_batches:
         control = {"metric_rate": optimizers.MINI_BATCH_RATE, "warm_start": True,
-                   "rule": "trust_region", "learning_rate": 1.0, "trust_radius": 3e-4,
+                   "rule": "trust_region", "learning_rate": 1.0, "trust_radius": TRUST_RADIUS,
                    "whole_batch": False}
     trainer = make_trainer(make(), net, X, Y, X.shape[0], n_threads, **control)
     every_row = np.arange(X.shape[0])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse
-
-from .workloads import Workload
 
 # gathered rows of activities per block of the sparse gradient: they stay in the L2 cache
 _BLOCK_BYTES = 1 << 20
@@ -39,10 +39,7 @@ def output_values(interpretation: str, name: str, a: np.ndarray, Y: np.ndarray) 
 
 def _columns(net, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Data with samples in columns; classes as one-hot columns."""
-    if Y.ndim == 1:
-        Y = Y == np.arange(net.n_outputs)[:, None]
-    else:
-        Y = Y.T
+    Y = np.equal.outer(np.arange(net.n_outputs), Y) if Y.ndim == 1 else Y.T
     return np.ascontiguousarray(X.T, net.dtype), np.ascontiguousarray(Y, net.dtype)
 
 
@@ -51,9 +48,18 @@ def levels(net) -> np.ndarray:
     edges = net.edges
     level = np.zeros(net.n_units, np.int64)
     starts = net.indptr - np.arange(net.indptr.size)
-    for k, (first, last) in enumerate(zip(starts[:-1], starts[1:], strict=True), net.n_inputs):
+    for k, (first, last) in enumerate(pairwise(starts), net.n_inputs):
         level[k] = level[edges[first:last, 0]].max() + 1
     return level
+
+
+def _mean_gradient(net, by_edge: np.ndarray, by_unit: np.ndarray, n_samples: int) -> np.ndarray:
+    """Sums of -d loss by edge and unit to the mean loss's gradient in theta's layout."""
+    out = np.empty(net.n_parameters, net.dtype)
+    is_weight = np.ones(out.size, bool)
+    is_weight[net.indptr[:-1]] = False
+    out[is_weight], out[~is_weight] = by_edge, by_unit
+    return out / -n_samples
 
 
 class SparsePeer:
@@ -67,21 +73,19 @@ class SparsePeer:
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0) -> None:
         self.learning_rate = learning_rate
         self.X, self.Y = _columns(net, X, Y)
-        self.interpretation = net.interpretation
-        n_samples = X.shape[0]
+        self._net, n_samples = net, X.shape[0]
         level = levels(net)
         order = np.argsort(level, kind="stable")
         position = np.empty_like(order)
         position[order] = np.arange(order.size)
         self.outputs = position[net.outputs]
         source, target = position[net.edges].T
-        self.edge_order = np.lexsort((source, target))
-        source, target = source[self.edge_order], target[self.edge_order]
+        self._edge_order = np.lexsort((source, target))
+        source, target = source[self._edge_order], target[self._edge_order]
         by_source = np.lexsort((target, source))
-        self.weights = net.weights[self.edge_order]
-        self.bias_order = order[net.n_inputs:] - net.n_inputs
-        self.biases = net.biases[self.bias_order]
-        self._indptr = net.indptr
+        self.weights = net.weights[self._edge_order]
+        self._bias_order = order[net.n_inputs:] - net.n_inputs
+        self.biases = net.biases[self._bias_order]
         self.a = np.zeros((net.n_units, n_samples), net.dtype)
         self.a[:net.n_inputs] = self.X
         self.delta = np.zeros_like(self.a)
@@ -91,20 +95,16 @@ class SparsePeer:
         names = np.array(["input"] * net.n_inputs + list(net.activations))[order]
         bounds = np.searchsorted(level[order], np.arange(1, level.max() + 2))
         self.n_inputs = net.n_inputs
-        self.levels = [
-            _Level(self, first, last, names, source, target, by_source)
-            for first, last in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        self.levels = [_Level(self, first, last, names, source, target, by_source)
+                       for first, last in pairwise(bounds)]
 
     def gradient(self) -> np.ndarray:
         """Of the mean loss, in the layout of the network's theta."""
         self._pass()
-        out = np.empty(self._indptr[-1], self.weights.dtype)
-        is_weight = np.ones(out.size, bool)
-        is_weight[self._indptr[:-1]] = False
-        out[np.flatnonzero(is_weight)[self.edge_order]] = self.gradient_w
-        out[self._indptr[:-1][self.bias_order]] = self.gradient_b
-        return out / -self.X.shape[1]
+        by_edge, by_unit = np.empty_like(self.gradient_w), np.empty_like(self.gradient_b)
+        by_edge[self._edge_order] = self.gradient_w
+        by_unit[self._bias_order] = self.gradient_b
+        return _mean_gradient(self._net, by_edge, by_unit, self.X.shape[1])
 
     def forward(self) -> np.ndarray:
         """(n_outputs, n_samples) output activities."""
@@ -122,7 +122,7 @@ class SparsePeer:
 
     def _pass(self) -> None:
         name = self.levels[-1].runs[-1][2]
-        direct = output_values(self.interpretation, name, self.forward(), self.Y)
+        direct = output_values(self._net.interpretation, name, self.forward(), self.Y)
         for level in reversed(self.levels):
             level.backward(self)
             if level.has_outputs:
@@ -199,10 +199,9 @@ class DensePeer:
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0) -> None:
         self.learning_rate = learning_rate
         self.X, self.Y = _columns(net, X, Y)
-        self.interpretation = net.interpretation
-        level, self._edges, self._indptr = levels(net), net.edges, net.indptr
+        self._net, level = net, levels(net)
         bounds = np.searchsorted(level, np.arange(level.max() + 2))
-        source, target = self._edges.T
+        source, target = net.edges.T
         weights, biases = net.weights, net.biases
         self.names, self.weights, self.biases, self.links, self._places = [], [], [], [], []
         for first, middle, last in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
@@ -226,7 +225,7 @@ class DensePeer:
 
     def _pass(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         a = self.forward()
-        delta = output_values(self.interpretation, self.names[-1], a[-1], self.Y)
+        delta = output_values(self._net.interpretation, self.names[-1], a[-1], self.Y)
         w, b = [], []
         for layer in reversed(range(len(self.weights))):
             w.append(delta @ a[layer].T)
@@ -238,14 +237,10 @@ class DensePeer:
     def gradient(self) -> np.ndarray:
         """Of the mean loss, in the layout of the network's theta."""
         w, b = self._pass()
-        out = np.empty(self._indptr[-1], self.X.dtype)
-        by_edge = np.empty(self._edges.shape[0], self.X.dtype)
+        by_edge = np.empty(self._net.n_edges, self.X.dtype)
         for (edges, place), values in zip(self._places, w, strict=True):
             by_edge[edges] = values[place]
-        is_weight = np.ones(out.size, bool)
-        is_weight[self._indptr[:-1]] = False
-        out[is_weight], out[~is_weight] = by_edge, np.concatenate(b)[:, 0]
-        return out / -self.X.shape[1]
+        return _mean_gradient(self._net, by_edge, np.concatenate(b)[:, 0], self.X.shape[1])
 
     def run(self, n_steps: int) -> None:
         """Steps of gradient descent."""
@@ -255,7 +250,3 @@ class DensePeer:
             for layer, links in enumerate(self.links):
                 self.weights[layer] += rate * links * w[layer]
                 self.biases[layer] += rate * b[layer]
-
-
-def sparse_peer(workload: Workload, learning_rate: float = 0.0) -> SparsePeer:
-    return SparsePeer(*workload, learning_rate)

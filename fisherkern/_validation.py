@@ -122,3 +122,32 @@ def random_generator(rng: Any) -> np.random.Generator:
         return np.random.default_rng(rng)
     except ValueError:
         raise ValueError(f"rng must be a non-negative seed; got {rng!r}") from None
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    """float32 or float64."""
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be 'float32' or 'float64'; got {dtype!r}") from None
+    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")
+    return checked
+
+
+def integer_array(values: Any, name: str) -> np.ndarray:
+    """The values as they are, if they are integers."""
+    array = raw_array(values, name)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integers; got dtype {array.dtype}")
+    return array
+
+
+def frozen_flags(frozen: Any, size: int, what: str) -> np.ndarray:
+    """(size,) booleans, one per `what`."""
+    flags = raw_array(frozen, "frozen")
+    if flags.dtype != bool:
+        raise TypeError(f"frozen must be boolean; got dtype {flags.dtype}")
+    if flags.shape != (size,):
+        raise ValueError(f"frozen must have shape ({size},), one per {what}; got {flags.shape}")
+    return flags

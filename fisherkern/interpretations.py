@@ -5,11 +5,12 @@ The formulas are in src/fisherkern/simd/activations.h and output.h [O Example 1,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ._validation import first_place, numeric_array, place, raw_array
+from ._validation import first_place, numeric_array, place, positive_integer, raw_array
 
 # in the order of enum fk_activation
 ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "erf", "lecun_tanh", "softplus",
@@ -29,6 +30,41 @@ def check_name(name: Any, known: tuple[str, ...], what: str, where: str = "") ->
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"unknown {what} {name!r}{where}; known: {', '.join(known)}")
     return name
+
+
+def unit_activations(activation: Any, n_inputs: int, n_units: int) -> tuple[str, ...]:
+    """The checked name of every non-input unit."""
+    n = n_units - n_inputs
+    if isinstance(activation, str):
+        return (check_name(activation, ACTIVATIONS, "activation"),) * n
+    if isinstance(activation, Mapping):
+        names = ["tanh"] * n
+        for unit, name in activation.items():
+            k = positive_integer(unit, "a unit of activation", least=0)
+            if not n_inputs <= k < n_units:
+                raise ValueError(f"activation names unit {k}; non-input units are "
+                                 f"{n_inputs} to {n_units - 1}")
+            names[k - n_inputs] = name
+    else:
+        if not np.iterable(activation):
+            raise TypeError(f"activation must be a name, a sequence of names or a mapping; "
+                            f"got {activation!r}")
+        names = list(activation)
+        if len(names) != n:
+            raise ValueError(f"activation must have one name per non-input unit ({n}); "
+                             f"got {len(names)}")
+    for k, name in enumerate(names):
+        check_name(name, ACTIVATIONS, "activation", f" of unit {k + n_inputs}")
+    return tuple(map(str, names))
+
+
+def check_bernoulli_outputs(outputs: Any, activations: tuple[str, ...], n_inputs: int) -> None:
+    """ValueError on an output whose activity is no probability."""
+    for unit in outputs:
+        name = activations[unit - n_inputs]
+        if name not in BERNOULLI_ACTIVATIONS:
+            raise ValueError(f"output unit {unit} is {name}; Bernoulli outputs must be one of "
+                             + ", ".join(BERNOULLI_ACTIVATIONS))
 
 
 def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,

@@ -11,23 +11,23 @@ from . import _network, _pass, initialization, topology
 from ._validation import (
     available_threads,
     finite_number,
+    float_dtype,
+    frozen_flags,
+    integer_array,
     numeric_array,
-    place,
     positive_integer,
     random_generator,
-    raw_array,
     sample_array,
 )
 from .interpretations import (
     ACTIVATIONS,
-    BERNOULLI_ACTIVATIONS,
     INTERPRETATIONS,
     SLOPE_NEEDS_Z,
+    check_bernoulli_outputs,
     check_name,
     check_targets,
+    unit_activations,
 )
-
-_MOST_UNITS = 2**31 - 2
 
 
 class Network:
@@ -75,23 +75,23 @@ class Network:
                  interpretation: str = "square", frozen: Any = None,
                  allow_parallel: bool = False, dtype: Any = "float64", rng: Any = None,
                  leaky_slope: float = 0.01) -> None:
-        self.n_inputs = positive_integer(n_inputs, "n_inputs", most=_MOST_UNITS)
-        self.dtype = _float_dtype(dtype)
+        self.n_inputs = positive_integer(n_inputs, "n_inputs", most=topology.MOST_UNITS)
+        self.dtype = float_dtype(dtype)
         self.interpretation = check_name(interpretation, INTERPRETATIONS, "interpretation")
         self.leaky_slope = finite_number(leaky_slope, "leaky_slope", least=0,
                                          most=float(np.finfo(self.dtype).max))
         rng = random_generator(rng)
-        columns = _edge_columns(edges)
+        columns = topology.edge_columns(edges)
         self.n_units = max(int(max(column.max() for column in columns)) + 1, self.n_inputs + 1)
         self.n_edges = columns[0].size
-        _check_sources(columns[1], self.n_inputs, self.n_units)
+        topology.check_sources(columns[1], self.n_inputs, self.n_units)
         _network.check_edges(columns, self.n_inputs, self.n_units, allow_parallel)
-        self.activations = self._unit_activations(activation)
+        self.activations = unit_activations(activation, self.n_inputs, self.n_units)
         self.outputs = self._output_units(outputs, columns[0])
-        self._check_bernoulli()
         keeps_z = np.zeros(self.n_units, np.uint8)
         keeps_z[self.n_inputs:] = np.isin(self.activations, sorted(SLOPE_NEEDS_Z))
         if self.interpretation == "bernoulli":
+            check_bernoulli_outputs(self.outputs, self.activations, self.n_inputs)
             keeps_z[self.outputs] = 1
         codes = np.zeros(self.n_units, np.uint8)
         codes[self.n_inputs:] = [ACTIVATIONS.index(name) for name in self.activations]
@@ -104,35 +104,11 @@ class Network:
         self._theta = np.zeros(self.n_parameters, self.dtype)
         self._frozen = np.zeros(self.n_parameters, bool)
         if frozen is not None:
-            given = _flags(frozen, self.n_edges, "edge")
+            given = frozen_flags(frozen, self.n_edges, "edge")
             self._frozen[self._weight_mask] = given[self._dag.edge_order]
         self._theta[:] = initialization.ollivier(self, rng)
 
     # --- definition -----------------------------------------------------------------------------
-
-    def _unit_activations(self, activation: Any) -> tuple[str, ...]:
-        n = self.n_units - self.n_inputs
-        if isinstance(activation, str):
-            return (check_name(activation, ACTIVATIONS, "activation"),) * n
-        if isinstance(activation, Mapping):
-            names = ["tanh"] * n
-            for unit, name in activation.items():
-                k = positive_integer(unit, "a unit of activation", least=0)
-                if not self.n_inputs <= k < self.n_units:
-                    raise ValueError(f"activation names unit {k}; non-input units are "
-                                     f"{self.n_inputs} to {self.n_units - 1}")
-                names[k - self.n_inputs] = name
-        else:
-            if not np.iterable(activation):
-                raise TypeError(f"activation must be a name, a sequence of names or a mapping; "
-                                f"got {activation!r}")
-            names = list(activation)
-            if len(names) != n:
-                raise ValueError(f"activation must have one name per non-input unit ({n}); "
-                                 f"got {len(names)}")
-        for k, name in enumerate(names):
-            check_name(name, ACTIVATIONS, "activation", f" of unit {k + self.n_inputs}")
-        return tuple(map(str, names))
 
     def _output_units(self, outputs: Any, sources: np.ndarray) -> np.ndarray:
         if outputs is None:
@@ -142,7 +118,7 @@ class Network:
             units = np.flatnonzero(~feeds)
             # without any, the edges close a cycle, which the DAG's construction prints
             return units if units.size else np.array([self.n_units - 1])
-        units = _integers(outputs, "outputs").astype(np.int64)
+        units = integer_array(outputs, "outputs").astype(np.int64)
         if units.ndim != 1 or units.size == 0:
             raise ValueError(f"outputs must be a sequence of units; its shape is {units.shape}")
         bad = (units < self.n_inputs) | (units >= self.n_units)
@@ -154,16 +130,6 @@ class Network:
             values, counts = np.unique(units, return_counts=True)
             raise ValueError(f"outputs names unit {values[counts > 1][0]} twice")
         return units
-
-    def _check_bernoulli(self) -> None:
-        if self.interpretation != "bernoulli":
-            return
-        for unit in self.outputs:
-            name = self.activations[unit - self.n_inputs]
-            if name not in BERNOULLI_ACTIVATIONS:
-                raise ValueError(
-                    f"output unit {unit} is {name}; Bernoulli outputs must be one of "
-                    + ", ".join(BERNOULLI_ACTIVATIONS))
 
     @classmethod
     def layered(cls, sizes: Sequence[int], *, fan_in: Any = None, fan_out: Any = None,
@@ -300,7 +266,7 @@ class Network:
     def frozen(self, values: Any) -> None:
         if values is self._frozen:
             return
-        flags = values if isinstance(values, (bool, np.bool_)) else _flags(
+        flags = values if isinstance(values, (bool, np.bool_)) else frozen_flags(
             values, self.n_parameters, "parameter")
         self._frozen[:] = flags
 
@@ -502,51 +468,3 @@ def raise_fault(batch: _pass.Pass) -> None:
     if fault is not None:
         raise ValueError(f"the spherical loss of sample {fault[0]} has no derivative: output "
                          f"{fault[1]}, which its target needs, is 0")
-
-
-def _float_dtype(dtype: Any) -> np.dtype:
-    try:
-        checked = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be 'float32' or 'float64'; got {dtype!r}") from None
-    if checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}")
-    return checked
-
-
-def _integers(values: Any, name: str) -> np.ndarray:
-    array = raw_array(values, name)
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integers; got dtype {array.dtype}")
-    return array
-
-
-def _edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Contiguous int32 sources and targets of checked range."""
-    array = _integers(edges, "edges")
-    if array.ndim != 2 or array.shape[1] != 2 or array.shape[0] == 0:
-        raise ValueError(f"edges must have shape (n_edges, 2) with n_edges >= 1; "
-                         f"got {array.shape}")
-    if array.min() < 0 or array.max() > _MOST_UNITS:
-        bad = (array < 0) | (array > _MOST_UNITS)
-        index = tuple(np.argwhere(bad)[0])
-        raise ValueError(f"edges{place(index)} = {array[index]} is out of range")
-    return array[:, 0].astype(np.int32), array[:, 1].astype(np.int32)
-
-
-def _check_sources(targets: np.ndarray, n_inputs: int, n_units: int) -> None:
-    """Before anything of n_units entries is made: every non-input unit is some edge's target."""
-    entered = np.unique(targets[targets >= n_inputs])
-    if entered.size < n_units - n_inputs:
-        gaps = np.flatnonzero(entered != np.arange(n_inputs, n_inputs + entered.size))
-        unit = n_inputs + (int(gaps[0]) if gaps.size else entered.size)
-        raise ValueError(f"unit {unit} is joined to no input by any path: it has no incoming edge")
-
-
-def _flags(frozen: Any, size: int, what: str) -> np.ndarray:
-    flags = raw_array(frozen, "frozen")
-    if flags.dtype != bool:
-        raise TypeError(f"frozen must be boolean; got dtype {flags.dtype}")
-    if flags.shape != (size,):
-        raise ValueError(f"frozen must have shape ({size},), one per {what}; got {flags.shape}")
-    return flags

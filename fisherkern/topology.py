@@ -1,4 +1,4 @@
-"""Edges of common architectures, drawn with a numpy Generator."""
+"""Edges: checks, and those of common architectures, drawn with a numpy Generator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from ._validation import finite_number, positive_integer
+from ._validation import finite_number, integer_array, place, positive_integer
+
+MOST_UNITS = 2**31 - 2
+
+
+def edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Contiguous int32 sources and targets of checked range."""
+    array = integer_array(edges, "edges")
+    if array.ndim != 2 or array.shape[1] != 2 or array.shape[0] == 0:
+        raise ValueError(f"edges must have shape (n_edges, 2) with n_edges >= 1; "
+                         f"got {array.shape}")
+    if array.min() < 0 or array.max() > MOST_UNITS:
+        bad = (array < 0) | (array > MOST_UNITS)
+        index = tuple(np.argwhere(bad)[0])
+        raise ValueError(f"edges{place(index)} = {array[index]} is out of range")
+    return array[:, 0].astype(np.int32), array[:, 1].astype(np.int32)
+
+
+def check_sources(targets: np.ndarray, n_inputs: int, n_units: int) -> None:
+    """Before anything of n_units entries is made: every non-input unit is some edge's target."""
+    entered = np.unique(targets[targets >= n_inputs])
+    if entered.size < n_units - n_inputs:
+        gaps = np.flatnonzero(entered != np.arange(n_inputs, n_inputs + entered.size))
+        unit = n_inputs + (int(gaps[0]) if gaps.size else entered.size)
+        raise ValueError(f"unit {unit} is joined to no input by any path: it has no incoming edge")
 
 
 def layer_edges(sizes: Any, fan_in: Any, fan_out: Any, density: float | None, replace: bool,

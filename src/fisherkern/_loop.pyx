@@ -6,71 +6,24 @@ ranges of units, one thread's step size, the update. Threads meet at barriers on
 """
 import numpy as np
 
-from libc.math cimport isfinite, sqrt
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
+from ._control cimport (
+    ADAM, ADAPTIVE, CONSTANT, DIRECTION_NOT_FINITE, FRESH, GRADIENT, LOSS_NOT_FINITE, METRIC,
+    MOMENTUM, OK, PENDING, READY, TRUST_REGION, LoopView, choose_rate, decide, judge,
+)
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
 from ._pass cimport (
     OUTPUT, STATISTICS, Pass, PassView, gather_weights, run_slots, share, total_loss,
 )
-from ._step cimport StepView, solve_units, unit_share, work_bytes
+from ._step cimport solve_units, unit_share, work_bytes
 from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
-
-# what makes a direction out of the sums
-cdef enum:
-    GRADIENT = 0
-    MOMENTUM = 1
-    ADAM = 2
-    METRIC = 3
-
-cdef enum:
-    CONSTANT = 0
-    TRUST_REGION = 1
-    ADAPTIVE = 2
-
-# of the adaptive control: what is known at theta
-cdef enum:
-    FRESH = 0     # nothing
-    READY = 1     # loss and direction
-    PENDING = 2   # theta is an attempt, not judged yet
-
-cdef enum:
-    OK = 0
-    LOSS_NOT_FINITE = 1
-    DIRECTION_NOT_FINITE = 2
 
 STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
 METHODS = {"gradient": GRADIENT, "momentum": MOMENTUM, "adam": ADAM, "metric": METRIC}
 RULES = {"constant": CONSTANT, "trust_region": TRUST_REGION, "adaptive": ADAPTIVE}
-
-cdef struct LoopView:
-    PassView* batch
-    StepView step
-    int method, rule, status, phase
-    int64_t n_steps, batch_size, done, attempt, metric_count, moment_count
-    void* theta
-    void* origin              # adaptive: theta before the attempt
-    void* directions[2]       # adaptive: the valid one and the one in the making
-    void* running[3]          # diagonal, cross, blocks; NULL: this batch alone
-    void* range[2]            # low, high over all samples so far
-    void* moments[2]          # momentum, Adam
-    double decay[3]           # momentum; Adam's two and its damping
-    double metric_rate, blend_rate, rate, ceiling, radius, reference, decrement
-    double before[2]           # adaptive: reference and rate before the last judgement
-    bint warm_start, with_noise, reduce, has_range, whole_batch
-    int n_threads
-    double noise, noise_floor, inverse_noise
-    const int64_t* samples
-    const double* factors     # constant: learning rates; trust region: f
-    double* losses
-    double* rates
-    uint8_t* accepted
-    double* unit_decrement
-    bint* failed              # per thread
-    void** work               # per thread
-
 
 cdef class Trainer:
     """State of an optimizer on one network, and its compiled loop.
@@ -297,79 +250,6 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
     fk_barrier(n_threads)
 
 
-cdef void decide(LoopView* v, int64_t s) noexcept nogil:
-    """Accept or cancel the pending attempt; then the scales of this batch's sums."""
-    cdef double loss = total_loss(v.batch) / v.batch.n_samples
-    v.reduce = True
-    if v.rule == ADAPTIVE and v.phase == PENDING:
-        v.reduce = judge(v, loss)
-        if s > 0:
-            v.accepted[s - 1] = v.reduce
-    elif not isfinite(loss):
-        v.status = LOSS_NOT_FINITE
-        return
-    else:
-        v.reference = loss
-    if not v.reduce:
-        return
-    if v.with_noise:
-        blend_noise(v, loss)
-    merge_ranges(v)
-    v.metric_count += 1
-    v.moment_count += 1
-    v.blend_rate = v.metric_rate
-    if v.warm_start and v.blend_rate * v.metric_count < 1:
-        v.blend_rate = 1.0 / v.metric_count
-
-
-cdef bint judge(LoopView* v, double loss) noexcept nogil:
-    """[O section 4]: a step that raises the loss is cancelled and the rate halved."""
-    v.before[0], v.before[1] = v.reference, v.rate
-    if loss > v.reference or not isfinite(loss):
-        v.rate *= 0.5
-        return False
-    if loss < v.reference:
-        v.rate *= 1.1
-    v.reference = loss
-    return True
-
-
-cdef void blend_noise(LoopView* v, double loss) noexcept nogil:
-    """Running mean square of a square loss's residuals, at the metric's rate."""
-    cdef double mean_square = 2 * loss / v.batch.dag.n_outputs
-    cdef double rate = max(v.metric_rate, 1.0 / (v.metric_count + 1))
-    v.noise += rate * (mean_square - v.noise)
-    v.inverse_noise = 1 / max(v.noise, v.noise_floor)
-
-
-cdef void merge_ranges(LoopView* v) noexcept nogil:
-    """Ranges of the activities over all samples so far."""
-    cdef int s, side
-    if v.range[0] == NULL:
-        return
-    for s in range(v.batch.n_slots):
-        for side in range(2):
-            merge_range(v.batch.itemsize == 8, v.batch.dag.n_units, side,
-                        v.batch.slots[s].high if side else v.batch.slots[s].low, v.range[side],
-                        v.has_range)
-        v.has_range = True
-
-
-cdef void merge_range(bint is_double, int32_t n, int side, const void* batch, void* range_,
-                      bint add) noexcept nogil:
-    cdef int32_t p
-    cdef double new, old
-    for p in range(n):
-        new = (<const double*>batch)[p] if is_double else (<const float*>batch)[p]
-        if add:
-            old = (<const double*>range_)[p] if is_double else (<const float*>range_)[p]
-            new = max(old, new) if side else min(old, new)
-        if is_double:
-            (<double*>range_)[p] = new
-        else:
-            (<float*>range_)[p] = <float>new
-
-
 cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     """Sums, running metric and direction of the thread's units."""
     cdef const int64_t* indptr = v.batch.dag.indptr
@@ -425,53 +305,6 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         b.step.sum_slots(b.slots[0].blocks, b.block_stride, b.n_slots, packed, last, scale)
         if v.running[2] != NULL:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
-
-
-cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil:
-    """Step size of attempt s; a direction that is not finite cancels or stops."""
-    cdef int32_t k
-    cdef double total = 0
-    v.losses[s] = v.reference
-    v.accepted[s] = True
-    if v.reduce and (v.method == METRIC or v.rule != CONSTANT):
-        for k in range(v.batch.dag.n_units - v.batch.dag.n_inputs):
-            total += v.unit_decrement[k]
-        v.decrement = total
-        if not isfinite(total) or any_failed(v):
-            if v.rule == ADAPTIVE and v.phase == PENDING:
-                cancel(v, s)
-            else:
-                v.status = DIRECTION_NOT_FINITE
-                return
-    if v.rule == CONSTANT:
-        v.rate = v.factors[s]
-    elif v.rule == TRUST_REGION:
-        v.rate = v.ceiling
-        if v.decrement > 0:
-            v.rate = min(v.rate, sqrt(2 * v.radius / v.decrement))
-            v.rate = min(v.rate, v.reference * v.inverse_noise / v.decrement)
-        v.rate *= v.factors[s]
-    elif v.reduce:
-        v.directions[0], v.directions[1] = v.directions[1], v.directions[0]
-        memcpy(v.origin, v.theta, v.batch.dag.n_parameters * v.batch.itemsize)
-    v.rates[s] = v.rate
-
-
-cdef void cancel(LoopView* v, int64_t s) noexcept nogil:
-    """The pending attempt led to where no direction can be found: as if it had raised the loss."""
-    v.reduce = False
-    v.reference, v.rate = v.before[0], 0.5 * v.before[1]
-    v.losses[s] = v.reference
-    if s > 0:
-        v.accepted[s - 1] = False
-
-
-cdef bint any_failed(LoopView* v) noexcept nogil:
-    cdef int t
-    for t in range(v.n_threads):
-        if v.failed[t]:
-            return True
-    return False
 
 
 cdef void update(LoopView* v, int thread, int n_threads) noexcept nogil:

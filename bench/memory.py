@@ -1,0 +1,124 @@
+"""Peak memory of training W3 in a process of its own: `python -m bench.memory`.
+
+Linux keeps a process's largest resident set (VmHWM). It is set back before each part, so each peak
+is that part's own. The baseline is taken before the edges are drawn, with every module and the
+training data already there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import fisherkern as fk
+
+from .loop import OPTIMIZERS
+from .workloads import w3
+
+BATCH, N_BATCHES = 64, 2
+# a thread's passes keep the rows of one tile; so wide a network has the narrowest tiles
+TILE = 16
+# an activity, a backpropagated value and a modulus per unit and sample
+ROWS = 3
+
+
+class Memory(NamedTuple):
+    """Bytes above the baseline.
+
+    Attributes
+    ----------
+    building : int
+        Peak while the edges are drawn and the network is built.
+    network : int
+        What stays of it.
+    training : int
+        Peak while training, the network included.
+    activities : int
+        What the threads' passes keep per unit and sample.
+    n_edges : int
+    """
+
+    building: int
+    network: int
+    training: int
+    activities: int
+    n_edges: int
+
+    @property
+    def bytes_per_edge(self) -> float:
+        """Of training, beyond the activities."""
+        return (self.training - self.activities) / self.n_edges
+
+    @property
+    def peak(self) -> int:
+        """Of the whole run."""
+        return max(self.building, self.training)
+
+
+def measure(n_threads: int = 1) -> Memory:
+    """Train W3 in mini-batches with the quasi-diagonal metric, in a fresh process."""
+    command = [sys.executable, "-m", "bench.memory", "--json", str(n_threads)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, text=True,
+                          capture_output=True)
+    return Memory(**json.loads(done.stdout))
+
+
+def check(memory: Memory, most: float = 100.0) -> None:
+    """Raise AssertionError where the run's peak is above `most` bytes per edge plus activities."""
+    limit = most * memory.n_edges + memory.activities
+    assert memory.peak <= limit, f"{memory.peak} bytes; at most {limit:.0f} are allowed: {memory}"
+
+
+def measure_here(n_threads: int) -> Memory:
+    """As `measure`, in this process, which should have done nothing else before."""
+    data = np.random.default_rng(1).standard_normal
+    X = data((N_BATCHES * BATCH, 8192), dtype=np.float32)
+    Y = data((N_BATCHES * BATCH, 64), dtype=np.float32)
+    optimizer = OPTIMIZERS["quasi-diagonal, mini-batch"][0]()
+    before = reset_peak()
+    net, _, _ = w3()
+    building = status("VmHWM")
+    network = reset_peak()
+    fk.train(net, X, Y, optimizer, epochs=2, batch_size=BATCH, progress=False, rng=0,
+             n_threads=n_threads)
+    training = status("VmHWM")
+    activities = net.n_units * min(BATCH, TILE * n_threads) * ROWS * net.dtype.itemsize
+    return Memory(building - before, network - before, training - before, activities, net.n_edges)
+
+
+def reset_peak() -> int:
+    """Return freed memory, set the peak back to what is resident now, and return that."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def status(name: str) -> int:
+    """A field of /proc/self/status in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {name}")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--json"]:
+        print(json.dumps(measure_here(int(sys.argv[2]))._asdict()))
+        return
+    for n_threads in (1, 2):
+        memory = measure(n_threads)
+        print(f"W3, {memory.n_edges} edges, {n_threads} thread{'s' * (n_threads > 1)}:")
+        for part in ("building", "network", "training", "activities"):
+            size = getattr(memory, part)
+            print(f"  {part:<11}{size / 2**20:7.1f} MiB {size / memory.n_edges:7.1f} per edge")
+        print(f"  training beyond the activities: {memory.bytes_per_edge:.1f} bytes per edge")
+
+
+if __name__ == "__main__":
+    main()

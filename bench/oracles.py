@@ -1,0 +1,78 @@
+"""What every contender must compute before it is timed, cached by workload."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+import fisherkern as fk
+from fisherkern import reference
+
+from .loop import OPTIMIZERS, TRUST_RADIUS
+from .workloads import WORKLOADS, Workload
+
+# norms of errors over norms: float64 against the reference, float32 against a float64 pass
+TOLERANCE = {"float64": 1e-10, "float32": 2e-3}
+
+
+@cache
+def workload(name: str) -> Workload:
+    return WORKLOADS[name]()
+
+
+@cache
+def in_double(name: str) -> Workload:
+    """The workload in float64."""
+    net, X, Y = workload(name)
+    double = fk.Network(net.n_inputs, net.edges, outputs=net.outputs, activation=net.activations,
+                        interpretation=net.interpretation, allow_parallel=True)
+    double.theta = net.theta
+    return double, X.astype(np.float64), Y
+
+
+@cache
+def outputs(name: str) -> np.ndarray:
+    net, X, _ = in_double(name)
+    if name == "W1":
+        return reference.activities(net, X)[:, net.outputs]
+    return net.forward(X)
+
+
+@cache
+def gradient(name: str) -> np.ndarray:
+    source = reference.gradient if name == "W1" else fk.Network.gradient
+    return source(*in_double(name))
+
+
+@cache
+def step(name: str, optimizer: str) -> np.ndarray:
+    """What one step at learning rate 1 adds to theta."""
+    net, X, Y = in_double(name)
+    make, mini_batches = OPTIMIZERS[optimizer]
+    direction = _reference_direction if name == "W1" else type(make()).direction
+    delta = direction(make(), net, X, Y)
+    if not mini_batches:
+        return delta
+    promise = -delta @ gradient(name)
+    return delta * min(1, np.sqrt(2 * TRUST_RADIUS / promise), net.loss(X, Y) / promise)
+
+
+def _reference_direction(opt, net, X, Y) -> np.ndarray:
+    if isinstance(opt, fk.optimizers.Backpropagation):
+        return -reference.gradient(net, X, Y)
+    if isinstance(opt, fk.optimizers.AdaGrad):
+        return reference.adagrad_direction(net, X, Y, opt.damping)
+    A = reference.unitwise_metric(net, X, opt.kind)
+    G = -reference.gradient(net, X, Y)
+    if opt.damping == "range":
+        a = reference.activities(net, X)
+        return reference.range_direction(net, A, G, opt.reduction, a.max(axis=0) - a.min(axis=0))
+    return reference.direction(net, A, G, opt.reduction, opt.damping)
+
+
+def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
+    """Raise AssertionError where the relative error is above the tolerance of the dtype."""
+    dtype = workload(name)[0].dtype.name
+    error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
+    assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"

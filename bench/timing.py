@@ -1,0 +1,29 @@
+"""How the bench tests call pytest-benchmark: equal work per round within a group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+# repeats per round and rounds: about 10 ms to 0.5 s per round
+REPEATS = {"W1": 100, "W2": 4, "W2d": 4, "W3": 1, "W4": 1}
+ROUNDS = {"W1": 25, "W2": 25, "W2d": 25, "W3": 7, "W4": 15}
+# a step of W1 is too short for two threads
+CASES = [(name, threads) for name in REPEATS for threads in (1, 2) if (name, threads) != ("W1", 2)]
+
+
+def measure(benchmark, what: str, name: str, n_threads: int, run: Callable[[int], object]) -> None:
+    """Time ``run(n)``, which repeats its work n times; the group's title says n."""
+    n = REPEATS[name]
+    threads = f"{n_threads} thread" + "s" * (n_threads > 1)
+    benchmark.group = f"{name}, {what}, {threads}: {n} per round"
+    benchmark.pedantic(run, (n,), rounds=ROUNDS[name], warmup_rounds=1)
+    if benchmark.stats is not None:
+        benchmark.extra_info["microseconds"] = benchmark.stats.stats.median / n * 1e6
+
+
+def repeated(function: Callable[..., object], *args, **options) -> Callable[[int], None]:
+    """A function of n that calls `function` n times."""
+    def run(n: int) -> None:
+        for _ in range(n):
+            function(*args, **options)
+    return run

@@ -1,0 +1,58 @@
+# cython: language_level=3
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from ._pass cimport PassView
+from ._step cimport StepView
+
+# what makes a direction out of the sums
+cdef enum:
+    GRADIENT = 0
+    MOMENTUM = 1
+    ADAM = 2
+    METRIC = 3
+
+cdef enum:
+    CONSTANT = 0
+    TRUST_REGION = 1
+    ADAPTIVE = 2
+
+# of the adaptive control: what is known at theta
+cdef enum:
+    FRESH = 0     # nothing
+    READY = 1     # loss and direction
+    PENDING = 2   # theta is an attempt, not judged yet
+
+cdef enum:
+    OK = 0
+    LOSS_NOT_FINITE = 1
+    DIRECTION_NOT_FINITE = 2
+
+cdef struct LoopView:
+    PassView* batch
+    StepView step
+    int method, rule, status, phase
+    int64_t n_steps, batch_size, done, attempt, metric_count, moment_count
+    void* theta
+    void* origin              # adaptive: theta before the attempt
+    void* directions[2]       # adaptive: the valid one and the one in the making
+    void* running[3]          # diagonal, cross, blocks; NULL: this batch alone
+    void* range[2]            # low, high over all samples so far
+    void* moments[2]          # momentum, Adam
+    double decay[3]           # momentum; Adam's two and its damping
+    double metric_rate, blend_rate, rate, ceiling, radius, reference, decrement
+    double before[2]           # adaptive: reference and rate before the last judgement
+    bint warm_start, with_noise, reduce, has_range, whole_batch
+    int n_threads
+    double noise, noise_floor, inverse_noise
+    const int64_t* samples
+    const double* factors     # constant: learning rates; trust region: f
+    double* losses
+    double* rates
+    uint8_t* accepted
+    double* unit_decrement
+    bint* failed              # per thread
+    void** work               # per thread
+
+cdef void decide(LoopView* v, int64_t s) noexcept nogil
+cdef bint judge(LoopView* v, double loss) noexcept nogil
+cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil

@@ -1,38 +1,33 @@
 /* Activities s(z) and slopes r = s'(z) of one row [O, Notation]. */
 
-#define EACH_SAMPLE for (int t = 0; t < FK_TILE; t++)
-
-FK_INLINE REAL NAME(logistic)(REAL z)
-{
-    const REAL e = MATH(exp)(-MATH(fabs)(z));
-    return (z < 0 ? e : (REAL)1) / (1 + e);
-}
-
 FK_INLINE REAL NAME(normal_cdf)(REAL z)
 {
     return (REAL)0.5 * MATH(erfc)(z * (REAL)-0.70710678118654752440);
 }
 
+/* relu and leaky relu are written so that a NaN stays one */
 static void NAME(activate)(int code, double leaky_slope, const void *z_, void *a_)
 {
     const REAL *restrict z = z_, leak = (REAL)leaky_slope;
+    const VEC *zs = z_;
     REAL *restrict a = a_;
+    VEC *as = a_, other;
     switch (code) {
-    case FK_SIGMOID: EACH_SAMPLE a[t] = NAME(logistic)(z[t]); break;
-    case FK_TANH: EACH_SAMPLE a[t] = MATH(tanh)(z[t]); break;
-    /* written so that a NaN stays one */
+    case FK_SIGMOID: EACH_VECTOR as[v] = NAME(logistic)(zs[v], &other); break;
+    case FK_TANH: EACH_VECTOR as[v] = NAME(tanh)(zs[v]); break;
     case FK_RELU: EACH_SAMPLE a[t] = z[t] < 0 ? 0 : z[t]; break;
     case FK_LEAKY_RELU: EACH_SAMPLE a[t] = z[t] < 0 ? leak * z[t] : z[t]; break;
     case FK_ERF: EACH_SAMPLE a[t] = MATH(erf)(z[t]); break;
     case FK_LECUN_TANH:
-        EACH_SAMPLE a[t] = (REAL)1.7159 * MATH(tanh)(z[t] * (REAL)(2.0 / 3.0));
+        EACH_VECTOR as[v] = NAME(tanh)(zs[v] * (REAL)(2.0 / 3.0)) * (REAL)1.7159;
         break;
     case FK_SOFTPLUS:
-        EACH_SAMPLE a[t] = (z[t] < 0 ? 0 : z[t]) + MATH(log1p)(MATH(exp)(-MATH(fabs)(z[t])));
+        EACH_VECTOR as[v] = NAME(select)(zs[v] < 0, (VEC){0}, zs[v])
+            + NAME(log1p)(NAME(exp_minus)(NAME(magnitude)(zs[v])));
         break;
-    case FK_SILU: EACH_SAMPLE a[t] = z[t] * NAME(logistic)(z[t]); break;
+    case FK_SILU: EACH_VECTOR as[v] = zs[v] * NAME(logistic)(zs[v], &other); break;
     case FK_GELU: EACH_SAMPLE a[t] = z[t] * NAME(normal_cdf)(z[t]); break;
-    default: EACH_SAMPLE a[t] = z[t];
+    default: memcpy(a, z, sizeof(REAL) * FK_TILE);
     }
 }
 
@@ -41,6 +36,7 @@ static void NAME(slopes)(int code, double leaky_slope, const REAL *restrict a, c
                          REAL *restrict r)
 {
     const REAL leak = (REAL)leaky_slope;
+    VEC other;
     switch (code) {
     case FK_SIGMOID: EACH_SAMPLE r[t] = a[t] * (1 - a[t]); break;
     case FK_TANH: EACH_SAMPLE r[t] = 1 - a[t] * a[t]; break;
@@ -52,11 +48,13 @@ static void NAME(slopes)(int code, double leaky_slope, const REAL *restrict a, c
         EACH_SAMPLE r[t] = (REAL)(2 / (3 * 1.7159))
             * (((REAL)1.7159 - a[t]) * ((REAL)1.7159 + a[t]));
         break;
-    case FK_SOFTPLUS: EACH_SAMPLE r[t] = NAME(logistic)(z[t]); break;
+    case FK_SOFTPLUS:
+        EACH_VECTOR ((VEC *)r)[v] = NAME(logistic)(((const VEC *)z)[v], &other);
+        break;
     case FK_SILU:
-        EACH_SAMPLE {
-            const REAL s = NAME(logistic)(z[t]);
-            r[t] = s * (1 + z[t] * NAME(logistic)(-z[t]));
+        EACH_VECTOR {
+            const VEC s = NAME(logistic)(((const VEC *)z)[v], &other);
+            ((VEC *)r)[v] = s * (1 + ((const VEC *)z)[v] * other);
         }
         break;
     case FK_GELU:

@@ -1,11 +1,5 @@
 /* Forward pass of one tile [O (2)], O(n_edges * tile): CSR gather, sums in registers. */
 
-typedef REAL NAME(vec) __attribute__((vector_size(FK_VECTOR_BYTES)));
-
-#define VEC NAME(vec)
-#define LANES ((int)(FK_VECTOR_BYTES / sizeof(REAL)))
-#define VECS (FK_TILE / LANES)
-_Static_assert(FK_TILE * sizeof(REAL) >= 2 * FK_VECTOR_BYTES, "a row is at least two vectors");
 /* vectors of one row that stay in registers together */
 #define CHUNK(most) (VECS < (most) ? VECS : (most))
 

@@ -35,15 +35,29 @@ FK_INLINE NAME(direct) NAME(bernoulli_erf)(double z, double y, int reduced)
     return (NAME(direct)){(REAL)(y * up - (1 - y) * down), (REAL)modulus, loss};
 }
 
-/* p = logistic(k z); density is dp/da. */
-FK_INLINE NAME(direct) NAME(bernoulli_logistic)(REAL z, REAL y, REAL k, REAL density, int reduced)
+/* p = logistic(k z); density is dp/da. Rows: z, y in; value, modulus, loss out. */
+FK_INLINE void NAME(bernoulli_logistic)(const VEC *z, const VEC *y, REAL k, REAL density,
+                                        int reduced, VEC *value, VEC *modulus, VEC *loss)
 {
-    const REAL u = k * z, e = MATH(exp)(-MATH(fabs)(u));
-    const REAL small = e / (1 + e), large = 1 / (1 + e);
-    const REAL p = u < 0 ? small : large, q = u < 0 ? large : small;
-    const REAL loss = MATH(log1p)(e) + (u < 0 ? -u * y : u * (1 - y));
-    return (NAME(direct)){k * (y * q - (1 - y) * p),
-                          reduced ? k * k * p * q : density * density / (p * q), loss};
+    EACH_VECTOR {
+        VEC q;
+        const VEC u = z[v] * k, p = NAME(logistic)(u, &q), size = NAME(magnitude)(u);
+        value[v] = (y[v] * q - (1 - y[v]) * p) * k;
+        modulus[v] = reduced ? p * q * (k * k) : density * density / (p * q);
+        loss[v] = NAME(log1p)(NAME(exp_minus)(size))
+            + size * NAME(select)(u < 0, y[v], 1 - y[v]);
+    }
+}
+
+static void NAME(square)(const REAL *a, const REAL *y, const REAL *r, int reduced, REAL *value,
+                         REAL *modulus, REAL *loss)
+{
+    EACH_SAMPLE {
+        const REAL e = y[t] - a[t];
+        value[t] = r[t] * e;
+        modulus[t] = reduced ? r[t] * r[t] : 1;
+        loss[t] = (REAL)0.5 * e * e;
+    }
 }
 
 static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_samples,
@@ -57,26 +71,24 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
         const REAL *z = signals + (size_t)p * rows * FK_TILE, *y = targets + (size_t)o * FK_TILE;
         REAL *value = direct + (size_t)o * 2 * FK_TILE, *modulus = value + FK_TILE;
         const int code = dag->activation[p];
-        REAL r[FK_TILE];
-        if (interpretation == FK_SQUARE) NAME(slopes)(code, dag->leaky_slope, a, z, r);
-        for (int t = 0; t < n_samples; t++) {
-            NAME(direct) d;
-            if (interpretation == FK_SQUARE) {
-                const REAL e = y[t] - a[t];
-                d = (NAME(direct)){r[t] * e, reduced ? r[t] * r[t] : 1, 0.5 * (double)e * e};
-            } else if (code == FK_ERF)
-                d = NAME(bernoulli_erf)(z[t], y[t], reduced);
-            else if (code == FK_TANH)
-                d = NAME(bernoulli_logistic)(z[t], y[t], 2, (REAL)0.5, reduced);
-            else if (code == FK_LECUN_TANH)
-                d = NAME(bernoulli_logistic)(z[t], y[t], (REAL)(4.0 / 3.0),
-                                             (REAL)(0.5 / 1.7159), reduced);
-            else
-                d = NAME(bernoulli_logistic)(z[t], y[t], 1, 1, reduced);
-            value[t] = d.value;
-            modulus[t] = d.modulus;
-            losses[t] += d.loss;
+        REAL r[FK_TILE] __attribute__((aligned(64))), loss[FK_TILE] __attribute__((aligned(64)));
+        if (interpretation == FK_SQUARE) {
+            NAME(slopes)(code, dag->leaky_slope, a, z, r);
+            NAME(square)(a, y, r, reduced, value, modulus, loss);
+        } else if (code == FK_ERF)
+            EACH_SAMPLE {
+                const NAME(direct) d = NAME(bernoulli_erf)(z[t], y[t], reduced);
+                value[t] = d.value, modulus[t] = d.modulus, loss[t] = (REAL)d.loss;
+            }
+        else {
+            const REAL k = code == FK_TANH ? 2 : code == FK_LECUN_TANH ? (REAL)(4.0 / 3.0) : 1;
+            const REAL density = code == FK_TANH ? (REAL)0.5
+                : code == FK_LECUN_TANH ? (REAL)(0.5 / 1.7159) : 1;
+            NAME(bernoulli_logistic)((const VEC *)z, (const VEC *)y, k, density, reduced,
+                                     (VEC *)value, (VEC *)modulus, (VEC *)loss);
         }
+        EACH_SAMPLE losses[t] += loss[t];
+        for (int t = n_samples; t < FK_TILE; t++) value[t] = modulus[t] = 0;
     }
 }
 
@@ -176,7 +188,8 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
             : NAME(spherical_sample)(dag, activities, targets, direct, t, &fault);
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const int32_t p = dag->outputs[o];
-        REAL *value = direct + (size_t)o * 2 * FK_TILE, r[FK_TILE];
+        REAL *value = direct + (size_t)o * 2 * FK_TILE;
+        REAL r[FK_TILE] __attribute__((aligned(64)));
         NAME(slopes)(dag->activation[p], dag->leaky_slope,
                      activities + (size_t)p * FK_TILE, signals + (size_t)p * rows * FK_TILE, r);
         for (int t = 0; t < n_samples; t++) {

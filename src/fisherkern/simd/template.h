@@ -13,10 +13,28 @@
 
 #if FK_REAL_IS_DOUBLE
 #define REAL double
+#define INT int64_t
+#define SIGN_OFF INT64_C(0x7fffffffffffffff)
+#define ROUNDER 0x1.8p52
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define LN2_HIGH 0x1.62e42feep-1
+#define LN2_LOW 0x1.a39ef35793c76p-33
+#define LOG_TINY 708.0
+#define TANH_FLAT 20.0
 #define MATH(name) name
 #define FK_DTYPE f64
 #else
 #define REAL float
+#define INT int32_t
+#define SIGN_OFF 0x7fffffff
+#define ROUNDER 0x1.8p23f
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define LN2_HIGH 0x1.62ep-1f
+#define LN2_LOW 0x1.0bfbe8p-15f
+#define LOG_TINY 87.0f
+#define TANH_FLAT 9.5f
 #define MATH(name) FK_MATH_FLOAT(name)
 #define FK_MATH_FLOAT(name) name##f
 #define FK_DTYPE f32

@@ -1,5 +1,6 @@
 /* Every leaf loop over one tile; included once per dtype and tile width. */
 #include "template.h"
+#include "elementary.h"
 #include "activations.h"
 #include "exchange.h"
 #include "forward.h"
@@ -13,7 +14,9 @@ static const fk_tile_leaves NAME(tile_leaves) = {
 };
 
 #undef EACH_SAMPLE
+#undef EACH_VECTOR
 #undef VEC
+#undef BITS
 #undef LANES
 #undef VECS
 #undef CHUNK

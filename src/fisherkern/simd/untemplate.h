@@ -1,4 +1,13 @@
 #undef REAL
+#undef INT
+#undef SIGN_OFF
+#undef ROUNDER
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef LOG_TINY
+#undef TANH_FLAT
 #undef MATH
 #undef FK_MATH_FLOAT
 #undef FK_DTYPE

@@ -1,0 +1,110 @@
+/* Vectors, and exp, tanh, logistic and log1p on them: polynomials after range reduction, without a
+ * branch. About 2 units in the last place; results below the smallest normal number are zero. */
+
+typedef REAL NAME(vec) __attribute__((vector_size(FK_VECTOR_BYTES)));
+typedef INT NAME(bits) __attribute__((vector_size(FK_VECTOR_BYTES)));
+
+#define VEC NAME(vec)
+#define BITS NAME(bits)
+#define LANES ((int)(FK_VECTOR_BYTES / sizeof(REAL)))
+#define VECS (FK_TILE / LANES)
+_Static_assert(FK_TILE * sizeof(REAL) >= 2 * FK_VECTOR_BYTES, "a row is at least two vectors");
+
+#define EACH_VECTOR for (int v = 0; v < VECS; v++)
+#define EACH_SAMPLE for (int t = 0; t < FK_TILE; t++)
+
+FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)
+{
+    return (VEC)(((BITS)yes & mask) | ((BITS)no & ~mask));
+}
+
+FK_INLINE VEC NAME(magnitude)(VEC x)
+{
+    return (VEC)((BITS)x & SIGN_OFF);
+}
+
+/* x = n ln 2 + r with |r| <= ln 2 / 2, for x in (-ROUNDER / 2, 0]: returns r, and 2^n by `scale`.
+ * Adding ROUNDER leaves the rounded n in the low bits. */
+FK_INLINE VEC NAME(reduce)(VEC x, VEC *scale)
+{
+    const VEC shifted = x * (REAL)1.44269504088896340736 + ROUNDER;
+    const VEC n = shifted - ROUNDER;
+    *scale = (VEC)(((BITS)shifted + EXPONENT_BIAS) << MANTISSA_BITS);
+    return (x - n * LN2_HIGH) - n * LN2_LOW;
+}
+
+/* e^r - 1 - r by its Taylor series */
+FK_INLINE VEC NAME(exp_tail)(VEC r)
+{
+#if FK_REAL_IS_DOUBLE
+    VEC p = r * (1.0 / 6227020800.0) + 1.0 / 479001600.0;
+    p = p * r + 1.0 / 39916800.0;
+    p = p * r + 1.0 / 3628800.0;
+    p = p * r + 1.0 / 362880.0;
+    p = p * r + 1.0 / 40320.0;
+    p = p * r + 1.0 / 5040.0;
+    p = p * r + 1.0 / 720.0;
+#else
+    VEC p = r * (1.0f / 5040.0f) + 1.0f / 720.0f;
+#endif
+    p = p * r + (REAL)(1.0 / 120.0);
+    p = p * r + (REAL)(1.0 / 24.0);
+    p = p * r + (REAL)(1.0 / 6.0);
+    p = p * r + (REAL)0.5;
+    return p * (r * r);
+}
+
+/* e^-x for x >= 0 */
+FK_INLINE VEC NAME(exp_minus)(VEC x)
+{
+    VEC scale;
+    const BITS gone = x > LOG_TINY;
+    const VEC r = NAME(reduce)(NAME(select)(gone, (VEC){0}, -x), &scale);
+    return NAME(select)(gone, (VEC){0}, scale * (1 + (r + NAME(exp_tail)(r))));
+}
+
+/* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0 */
+FK_INLINE VEC NAME(tanh)(VEC x)
+{
+    VEC scale;
+    const VEC size = NAME(magnitude)(x);
+    const VEC y = NAME(select)(size > TANH_FLAT, (VEC){0} + TANH_FLAT, size) * (REAL)-2;
+    const VEC r = NAME(reduce)(y, &scale);
+    const VEC e = scale * (r + NAME(exp_tail)(r)) + (scale - 1);
+    const VEC t = NAME(select)(size > TANH_FLAT, (VEC){0} + 1, -e / (2 + e));
+    return (VEC)((BITS)t | ((BITS)x & ~SIGN_OFF));
+}
+
+/* 1 / (1 + e^-x); *other is 1 minus that, without cancellation. */
+FK_INLINE VEC NAME(logistic)(VEC x, VEC *other)
+{
+    const VEC e = NAME(exp_minus)(NAME(magnitude)(x));
+    const VEC large = 1 / (1 + e), small = e * large;
+    *other = NAME(select)(x < 0, large, small);
+    return NAME(select)(x < 0, small, large);
+}
+
+/* log(1 + e) for e in [0, 1]: 2 artanh(s), s = e / (2 + e); above sqrt(2) - 1, log 2 plus the same
+ * of (1 + e) / 2. */
+FK_INLINE VEC NAME(log1p)(VEC e)
+{
+    const BITS upper = e > (REAL)0.41421356237309504880;
+    const VEC s = NAME(select)(upper, e - 1, e) / NAME(select)(upper, e + 3, e + 2);
+    const VEC s2 = s * s;
+#if FK_REAL_IS_DOUBLE
+    VEC p = s2 * (2.0 / 23.0) + 2.0 / 21.0;
+    p = p * s2 + 2.0 / 19.0;
+    p = p * s2 + 2.0 / 17.0;
+    p = p * s2 + 2.0 / 15.0;
+    p = p * s2 + 2.0 / 13.0;
+    p = p * s2 + 2.0 / 11.0;
+    p = p * s2 + 2.0 / 9.0;
+#else
+    VEC p = s2 * (2.0f / 11.0f) + 2.0f / 9.0f;
+#endif
+    p = p * s2 + (REAL)(2.0 / 7.0);
+    p = p * s2 + (REAL)(2.0 / 5.0);
+    p = p * s2 + (REAL)(2.0 / 3.0);
+    const VEC twice = 2 * s + p * (s2 * s);
+    return NAME(select)(upper, twice + (REAL)0.69314718055994530942, twice);
+}

@@ -1,0 +1,349 @@
+"""The compiled training loop against NumPy loops over fisherkern.reference."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import assert_close, random_problem
+
+import fisherkern as fk
+from fisherkern import optimizers, reference
+
+QuasiDiagonal = optimizers.QuasiDiagonalBackpropagatedMetricGradient
+Unitwise = optimizers.BackpropagatedMetricGradient
+SMOOTH = ("tanh", "sigmoid", "softplus", "silu")
+PAIRS = [(kind, reduction) for kind in ("backpropagated", "outer_product")
+         for reduction in ("unitwise", "quasi_diagonal", "diagonal")]
+
+
+def problem(seed=0, **options):
+    return random_problem(np.random.default_rng(seed), **{
+        "n_samples": 60, "activations": SMOOTH, "parallel": False, "n_units": 9} | options)
+
+
+def nothing(event):
+    """A callback that cuts training into chunks of one step."""
+
+
+def assert_same_run(one, other):
+    """Two (network, history) pairs, bit for bit."""
+    np.testing.assert_array_equal(one[0].theta, other[0].theta)
+    for name in ("loss", "accepted", "learning_rate", "validation", "stopped"):
+        np.testing.assert_array_equal(getattr(one[1], name), getattr(other[1], name))
+
+
+def run(net, X, Y, optimizer, **options):
+    """(network, history) of a run on a copy of the network."""
+    net = net.copy()
+    return net, fk.train(net, X, Y, optimizer, **options)
+
+
+# --- whole batch ----------------------------------------------------------------------------------
+
+
+class Ranges:
+    """`range_direction` with the ranges of all activities so far."""
+
+    def __init__(self, X, Y, kind, reduction):
+        self.X, self.Y, self.kind, self.reduction = X, Y, kind, reduction
+        self.low, self.high = np.inf, -np.inf
+
+    def __call__(self, net):
+        a = reference.activities(net, self.X)
+        self.low, self.high = np.minimum(self.low, a.min(0)), np.maximum(self.high, a.max(0))
+        A = reference.unitwise_metric(net, self.X, self.kind, self.Y, whole=True)
+        G = -reference.gradient(net, self.X, self.Y)
+        return reference.range_direction(net, A, G, self.reduction, self.high - self.low)
+
+
+class Velocity:
+    """Momentum or Adam: the state moves on when theta has."""
+
+    def __init__(self, X, Y, adam):
+        self.X, self.Y, self.adam = X, Y, adam
+        self.seen, self.mean, self.square, self.t = None, 0, 0, 0
+
+    def __call__(self, net):
+        if not np.array_equal(self.seen, net.theta):
+            self.seen, self.t = net.theta.copy(), self.t + 1
+            G = -reference.gradient(net, self.X, self.Y)
+            self.mean = 0.9 * self.mean + (0.1 if self.adam else 1) * G
+            self.square = 0.999 * self.square + 0.001 * G**2
+        if not self.adam:
+            return self.mean
+        deviation = np.sqrt(self.square / (1 - 0.999**self.t))
+        return self.mean / (1 - 0.9**self.t) / (deviation + 1e-8)
+
+
+def damped(X, Y, kind, reduction, damping):
+    return lambda net: reference.direction(
+        net, reference.unitwise_metric(net, X, kind, Y), -reference.gradient(net, X, Y), reduction,
+        damping)
+
+
+WHOLE_BATCH = {
+    "backpropagation": (optimizers.Backpropagation(2.0), lambda X, Y: lambda net:
+                        -reference.gradient(net, X, Y)),
+    "momentum": (optimizers.Momentum(0.5), lambda X, Y: Velocity(X, Y, False)),
+    "adam": (optimizers.Adam(0.2), lambda X, Y: Velocity(X, Y, True)),
+    "adagrad": (optimizers.AdaGrad(), lambda X, Y: lambda net:
+                reference.adagrad_direction(net, X, Y, 1e-4)),
+} | {f"{kind} {reduction} {damping}": (
+    optimizers.MetricGradient(kind, reduction, damping=damping, learning_rate=0.5),
+    lambda X, Y, args=(kind, reduction, damping):
+        Ranges(X, Y, *args[:2]) if args[2] == "range" else damped(X, Y, *args))
+    for kind, reduction in PAIRS for damping in ("range", 1e-2)}
+
+
+@pytest.mark.parametrize("name", WHOLE_BATCH)
+def test_whole_batch_adaptive_vs_reference_descent(name):
+    optimizer, direction = WHOLE_BATCH[name]
+    net, X, Y = problem(1, interpretation="softmax")
+    by_steps = run(net, X, Y, optimizer, steps=30, callbacks=nothing)
+    at_once = run(net, X, Y, optimizer, steps=30)
+    assert_same_run(at_once, by_steps)
+    rate = optimizer.learning_rate or 0.01
+    thetas, losses, accepted, rates = reference.whole_batch_descent(net, X, Y, direction(X, Y),
+                                                                    rate, 30)
+    history = at_once[1]
+    assert history.accepted.tolist() == accepted.tolist()
+    assert_close(history.loss, losses, tolerance=1e-9)
+    assert_close(history.learning_rate, rates, tolerance=1e-12)
+    assert_close(at_once[0].theta, thetas[-1], tolerance=1e-7)
+    if rate > 0.1:
+        assert 0 < accepted.sum() < 30, "the case cancels no step, so it tests nothing"
+
+
+@pytest.mark.parametrize("interpretation", ["square", "bernoulli", "spherical"])
+def test_every_interpretation_descends_as_the_reference(interpretation):
+    net, X, Y = problem(2, interpretation=interpretation)
+    trained, history = run(net, X, Y, Unitwise(damping=1e-2, learning_rate=0.5), steps=20)
+    thetas, losses, accepted, _ = reference.whole_batch_descent(
+        net, X, Y, damped(X, Y, "backpropagated", "unitwise", 1e-2), 0.5, 20)
+    assert history.accepted.tolist() == accepted.tolist()
+    assert_close(history.loss, losses, tolerance=1e-9)
+    assert_close(trained.theta, thetas[-1], tolerance=1e-7)
+
+
+def test_network_holds_the_last_accepted_step():
+    net, X, Y = problem(3)
+    trained, history = run(net, X, Y, optimizers.Backpropagation(1e3), steps=4)
+    assert not history.accepted.any()
+    np.testing.assert_array_equal(trained.theta, net.theta)
+    assert history.learning_rate.tolist() == [1000, 500, 250, 125]
+
+
+def test_whole_batch_running_metric_is_bitwise_the_same_in_chunks():
+    net, X, Y = problem(4)
+    optimizer = QuasiDiagonal(metric_update_rate=0.3, learning_rate=0.5)
+    assert_same_run(run(net, X, Y, optimizer, steps=40),
+                    run(net, X, Y, optimizer, steps=40, callbacks=nothing))
+
+
+# --- mini-batches ---------------------------------------------------------------------------------
+
+
+def permuted_batches(seed, n_samples, size, steps):
+    rng = np.random.default_rng(seed)
+    epochs = -(-steps * size // n_samples)
+    rows = np.concatenate([rng.permutation(n_samples) for _ in range(epochs)])
+    return rows[:steps * size].reshape(steps, size)
+
+
+def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metric_rate=0.02,
+                      radius=3e-4, ceiling=1.0):
+    """Losses and rates of trust-region steps; moves net.theta."""
+    A, noise, low, high = 0.0, 0.0, np.inf, -np.inf
+    floor = 1e-4 * np.var(Y, axis=0).mean()
+    losses, rates = [], []
+    for t, rows in enumerate(batches):
+        x, y = X[rows], Y[rows]
+        losses.append(reference.loss(net, x, y))
+        blend, inverse = max(metric_rate, 1 / (t + 1)), 1.0
+        if net.interpretation == "square":
+            noise += blend * (2 * losses[-1] / net.n_outputs - noise)
+            inverse = 1 / max(noise, floor)
+        a = reference.activities(net, x)
+        low, high = np.minimum(low, a.min(axis=0)), np.maximum(high, a.max(axis=0))
+        A = A + blend * (
+            inverse * reference.unitwise_metric(net, x, kind, y, whole=True)
+            * (inverse if kind == "outer_product" else 1) - A)
+        G = -inverse * reference.gradient(net, x, y)
+        delta = reference.range_direction(net, A, G, reduction, high - low) \
+            if damping == "range" else reference.direction(net, A, G, reduction, damping)
+        rates.append(reference.trust_region_rate(delta, G, radius, inverse * losses[-1], ceiling,
+                                                 np.cos(np.pi / 2 * t / len(batches))))
+        net.theta[...] += rates[-1] * delta
+    return losses, rates
+
+
+@pytest.mark.parametrize("interpretation", ["square", "bernoulli", "softmax", "spherical"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_mini_batch_trust_region_vs_numpy_loop(pair, interpretation):
+    net, X, Y = problem(5, interpretation=interpretation)
+    optimizer = optimizers.MetricGradient(*pair)
+    options = {"steps": 25, "batch_size": 16, "rng": 9}
+    trained, history = run(net, X, Y, optimizer, **options)
+    losses, rates = trust_region_loop(net, X, Y, *pair, permuted_batches(9, 60, 16, 25))
+    assert_close(history.loss, losses, tolerance=1e-8)
+    assert_close(history.learning_rate, rates, tolerance=1e-8)
+    assert_close(trained.theta, net.theta, tolerance=1e-8)
+    assert history.accepted.all()
+
+
+def test_float32_mini_batch_training_vs_numpy_loop_in_float64():
+    net, X, Y = problem(6, interpretation="softmax", frozen=0, dtype="float32")
+    trained, history = run(net, X, Y, QuasiDiagonal(), steps=12, batch_size=20, rng=3)
+    wide = fk.Network(net.n_inputs, net.edges, outputs=net.outputs, activation=net.activations,
+                      interpretation="softmax")
+    wide.theta = net.theta
+    losses, _ = trust_region_loop(wide, X, Y, "backpropagated", "quasi_diagonal",
+                                  permuted_batches(3, 60, 20, 12))
+    assert_close(history.loss, losses, "float32")
+    assert_close(trained.theta, wide.theta, tolerance=2e-3)
+
+
+@pytest.mark.parametrize("settings", [
+    {"damping": 1e-2}, {"metric_rate": 0.3}, {"radius": 1e-2}, {"ceiling": 1e-3},
+    {"metric_rate": 1.0, "radius": 10.0}])
+def test_trust_region_settings_vs_numpy_loop(settings):
+    net, X, Y = problem(7)
+    optimizer = Unitwise(damping=settings.get("damping", "range"),
+                         metric_update_rate=settings.get("metric_rate"),
+                         learning_rate=settings.get("ceiling"))
+    trained, history = run(net, X, Y, optimizer, epochs=5, batch_size=15, rng=1,
+                           trust_radius=settings.get("radius", 3e-4))
+    losses, rates = trust_region_loop(net, X, Y, "backpropagated", "unitwise",
+                                      permuted_batches(1, 60, 15, 20), **settings)
+    assert_close(history.loss, losses, tolerance=1e-8)
+    assert_close(history.learning_rate, rates, tolerance=1e-8)
+    assert_close(trained.theta, net.theta, tolerance=1e-8)
+
+
+@pytest.mark.parametrize("mode", [{"batch_size": 16}, {"online": True}, {}])
+def test_trust_region_of_a_square_loss_knows_no_unit_of_the_targets(mode):
+    # powers of two, so that only the running noise variance can make a difference
+    rng = np.random.default_rng(8)
+    net = fk.Network.layered([3, 8, 2], activation=["tanh"] * 8 + ["identity"] * 2, rng=rng)
+    X, Y = rng.standard_normal((60, 3)), rng.standard_normal((60, 2))
+    large = net.copy()
+    large.theta[net.indptr[8]:] *= 1024
+    options = {"steps": 60, "step_size": "trust_region", "rng": 1} | mode
+    small_history = fk.train(net, X, Y, QuasiDiagonal(), **options)
+    large_history = fk.train(large, X, 1024 * Y, QuasiDiagonal(), **options)
+    assert_close(large_history.loss, 1024**2 * small_history.loss, tolerance=1e-9)
+    assert_close(large.forward(X), 1024 * net.forward(X), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_constant_rate_mini_batches_vs_reference_running_metric(pair):
+    net, X, Y = problem(9, interpretation="bernoulli")
+    batches = permuted_batches(2, 60, 7, 20)
+    optimizer = optimizers.MetricGradient(*pair, damping=1e-2, learning_rate=0.05,
+                                          metric_update_rate=0.1)
+    trained, history = run(net, X, Y, optimizer, steps=20, batch_size=7, rng=2,
+                           step_size="constant")
+    thetas = reference.running_metric_steps(net, X, Y, *pair, 1e-2, 0.1, 0.05, batches)
+    assert_close(trained.theta, thetas[-1], tolerance=1e-9)
+    assert history.learning_rate.tolist() == [0.05] * 20
+
+
+def test_baselines_on_mini_batches_vs_numpy_loop():
+    net, X, Y = problem(10)
+    for name, adam in (("Momentum", False), ("Adam", True)):
+        twin = net.copy()
+        trained, _ = run(net, X, Y, getattr(optimizers, name)(0.01), steps=10, batch_size=20, rng=4)
+        state = Velocity(None, None, adam)
+        for rows in permuted_batches(4, 60, 20, 10):
+            state.X, state.Y, state.seen = X[rows], Y[rows], None
+            twin.theta[...] += 0.01 * state(twin)
+        assert_close(trained.theta, twin.theta, tolerance=1e-9)
+
+
+# --- online ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_online_vs_reference_recursion(pair):
+    net, X, Y = problem(11, interpretation="softmax")
+    optimizer = optimizers.MetricGradient(*pair, damping=1e-2, learning_rate=0.01, n_init=12,
+                                          metric_update_rate=0.02)
+    trained, _ = run(net, X, Y, optimizer, steps=80, online=True, step_size="constant")
+    thetas = reference.online_steps(net, X, Y, *pair, 1e-2, 0.02, 0.01, 12, 80)
+    assert_close(trained.theta, thetas[-1], tolerance=1e-9)
+
+
+def test_online_defaults_are_ten_times_the_largest_block():
+    net, X, Y = problem(12, interpretation="softmax", n_samples=80)
+    largest = int(np.diff(net.indptr).max())
+    trained, _ = run(net, X, Y, QuasiDiagonal(damping=1e-2, learning_rate=0.01), epochs=1,
+                     online=True, step_size="constant")
+    assert 10 * largest < 80
+    thetas = reference.online_steps(net, X, Y, "backpropagated", "quasi_diagonal", 1e-2,
+                                    1 / (10 * largest), 0.01, 10 * largest, 80)
+    assert_close(trained.theta, thetas[-1], tolerance=1e-9)
+
+
+# --- step sizes -----------------------------------------------------------------------------------
+
+
+def test_callable_step_size_gives_the_rate_of_each_step():
+    net, X, Y = problem(13)
+    trained, history = run(net, X, Y, optimizers.Backpropagation(), steps=6,
+                           step_size=lambda step: 0.1 / (1 + step))
+    for step in range(6):
+        net.theta[...] -= 0.1 / (1 + step) * reference.gradient(net, X, Y)
+    assert history.learning_rate.tolist() == [0.1 / (1 + step) for step in range(6)]
+    assert_close(trained.theta, net.theta, tolerance=1e-12)
+
+
+def test_trust_region_schedule_is_a_half_cosine_of_the_square():
+    net, X, Y = problem(14)
+    history = run(net, X, Y, QuasiDiagonal(learning_rate=1e-9), steps=10, batch_size=6)[1]
+    squares = (history.learning_rate / 1e-9) ** 2
+    np.testing.assert_allclose(squares, (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [
+    {"step_size": "constant"}, {"step_size": "constant", "batch_size": 10},
+    {"batch_size": 10}, {"online": True}, {}])
+def test_frozen_parameters_stay_bitwise(options):
+    net, X, Y = problem(15, frozen=0.4)
+    for optimizer in (optimizers.Backpropagation(0.1), optimizers.Adam(0.1),
+                      optimizers.Momentum(0.1), optimizers.AdaGrad(0.1), QuasiDiagonal(
+                          learning_rate=0.1), Unitwise(learning_rate=0.1)):
+        trained, _ = run(net, X, Y, optimizer, steps=30, **options)
+        np.testing.assert_array_equal(trained.theta[net.frozen], net.theta[net.frozen])
+        assert np.any(trained.theta != net.theta)
+
+
+# --- neither threads nor chunks change a bit ------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [
+    {"batch_size": 200}, {"online": True}, {}, {"step_size": "trust_region"}])
+@pytest.mark.parametrize("optimizer", [
+    QuasiDiagonal(), Unitwise(), optimizers.AdaGrad(0.1), optimizers.Adam(0.01)],
+    ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_threads_and_chunks_change_no_bit(dtype, optimizer, options):
+    if not optimizer.has_metric and "step_size" in options:
+        pytest.skip("a trust region needs a metric")
+    rng = np.random.default_rng(16)
+    net = fk.Network.layered([20, 30, 20, 4], fan_in=10, interpretation="softmax", dtype=dtype,
+                             activation=["relu"] * 50 + ["identity"] * 4, rng=rng)
+    X, Y = rng.standard_normal((600, 20)), rng.integers(4, size=600)
+    if isinstance(optimizer, optimizers.AdaGrad) and "step_size" in options:
+        optimizer = optimizers.AdaGrad()
+    options = {"steps": 12, "rng": 2} | options
+    first = run(net, X, Y, optimizer, n_threads=1, **options)
+    assert np.any(first[0].theta != net.theta)
+    for n_threads in (2, 3):
+        assert_same_run(run(net, X, Y, optimizer, n_threads=n_threads, **options), first)
+    assert_same_run(run(net, X, Y, optimizer, callbacks=[nothing], **options), first)

@@ -131,6 +131,12 @@ class SparsePeer:
         self.gradient_b = self.delta[self.n_inputs:].sum(axis=1)
 
 
+def _csr(columns: np.ndarray, starts: np.ndarray, shape: tuple) -> scipy.sparse.csr_array:
+    """A pattern with narrow indices, its values to be set."""
+    indices, indptr = columns.astype(np.int32), (starts - starts[0]).astype(np.int32)
+    return scipy.sparse.csr_array((np.zeros(indices.size), indices, indptr), shape=shape)
+
+
 class _Level:
     """The units of one level: positions [first, last)."""
 
@@ -146,17 +152,12 @@ class _Level:
         into = np.searchsorted(target, np.arange(first, last + 1))
         self.edges = slice(into[0], into[-1])
         self.columns = source[self.edges]
-        self.incoming = scipy.sparse.csr_array(
-            (peer.weights[self.edges], self.columns.astype(np.int32),
-             (into - into[0]).astype(np.int32)),
-            shape=(last - first, first))
-        self.incoming.data = peer.weights[self.edges]  # the constructor copies short views
+        self.incoming = _csr(self.columns, into, (last - first, first))
+        self.incoming.data = peer.weights[self.edges]  # a view: the constructor may copy
         out = np.searchsorted(source[by_source], np.arange(first, last + 1))
         self.out_edges = by_source[out[0]:out[-1]]
-        self.outgoing = scipy.sparse.csr_array(
-            (peer.weights[self.out_edges],
-             (target[self.out_edges] - last).astype(np.int32), (out - out[0]).astype(np.int32)),
-            shape=(last - first, n_units - last))
+        self.outgoing = _csr(target[self.out_edges] - last, out, (last - first, n_units - last))
+        self.outgoing.data = peer.weights[self.out_edges]
         fan_in = np.diff(into)
         self.fan_in = int(fan_in[0]) if (fan_in == fan_in[0]).all() else None
         self.rows = np.repeat(np.arange(first, last), fan_in)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# repeats per round and rounds: about 10 ms to 0.5 s per round
+from .pairing import elapsed
+
 REPEATS = {"W1": 100, "W2": 4, "W2d": 4, "W3": 1, "W4": 1}
-ROUNDS = {"W1": 25, "W2": 25, "W2d": 25, "W3": 7, "W4": 15}
-# a step of W1 is too short for two threads
+SECONDS, FEWEST, MOST = 1.5, 3, 25
+# a step of W1 is too short for two threads; the peers run on one, whatever a group's title says
 CASES = [(name, threads) for name in REPEATS for threads in (1, 2) if (name, threads) != ("W1", 2)]
 
 
@@ -16,7 +17,8 @@ def measure(benchmark, what: str, name: str, n_threads: int, run: Callable[[int]
     n = REPEATS[name]
     threads = f"{n_threads} thread" + "s" * (n_threads > 1)
     benchmark.group = f"{name}, {what}, {threads}: {n} per round"
-    benchmark.pedantic(run, (n,), rounds=ROUNDS[name], warmup_rounds=1)
+    rounds = int(SECONDS / elapsed(run, n))
+    benchmark.pedantic(run, (n,), rounds=min(max(rounds, FEWEST), MOST))
     if benchmark.stats is not None:
         benchmark.extra_info["microseconds"] = benchmark.stats.stats.median / n * 1e6
 

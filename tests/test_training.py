@@ -1,13 +1,5 @@
 """The compiled training loop against NumPy loops over fisherkern.reference."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 from strategies import assert_close, random_problem
@@ -88,7 +80,7 @@ def damped(X, Y, kind, reduction, damping):
 
 
 WHOLE_BATCH = {
-    "backpropagation": (optimizers.Backpropagation(2.0), lambda X, Y: lambda net:
+    "backpropagation": (optimizers.Backpropagation(20.0), lambda X, Y: lambda net:
                         -reference.gradient(net, X, Y)),
     "momentum": (optimizers.Momentum(0.5), lambda X, Y: Velocity(X, Y, False)),
     "adam": (optimizers.Adam(0.2), lambda X, Y: Velocity(X, Y, True)),
@@ -211,7 +203,7 @@ def test_float32_mini_batch_training_vs_numpy_loop_in_float64():
 
 @pytest.mark.parametrize("settings", [
     {"damping": 1e-2}, {"metric_rate": 0.3}, {"radius": 1e-2}, {"ceiling": 1e-3},
-    {"metric_rate": 1.0, "radius": 10.0}])
+    {"radius": 10.0}, {"metric_rate": 1.0, "damping": 0.1}])
 def test_trust_region_settings_vs_numpy_loop(settings):
     net, X, Y = problem(7)
     optimizer = Unitwise(damping=settings.get("damping", "range"),
@@ -329,18 +321,14 @@ def test_frozen_parameters_stay_bitwise(options):
 @pytest.mark.parametrize("options", [
     {"batch_size": 200}, {"online": True}, {}, {"step_size": "trust_region"}])
 @pytest.mark.parametrize("optimizer", [
-    QuasiDiagonal(), Unitwise(), optimizers.AdaGrad(0.1), optimizers.Adam(0.01)],
-    ids=lambda optimizer: type(optimizer).__name__)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_threads_and_chunks_change_no_bit(dtype, optimizer, options):
+    QuasiDiagonal(), Unitwise(), optimizers.Adam(0.01)], ids=lambda optimizer: repr(optimizer)[:8])
+def test_threads_and_chunks_change_no_bit(optimizer, options):
     if not optimizer.has_metric and "step_size" in options:
         pytest.skip("a trust region needs a metric")
     rng = np.random.default_rng(16)
-    net = fk.Network.layered([20, 30, 20, 4], fan_in=10, interpretation="softmax", dtype=dtype,
-                             activation=["relu"] * 50 + ["identity"] * 4, rng=rng)
+    net = fk.Network.layered([20, 30, 20, 4], fan_in=10, interpretation="softmax", rng=rng,
+                             activation=["relu"] * 50 + ["identity"] * 4, dtype="float32")
     X, Y = rng.standard_normal((600, 20)), rng.integers(4, size=600)
-    if isinstance(optimizer, optimizers.AdaGrad) and "step_size" in options:
-        optimizer = optimizers.AdaGrad()
     options = {"steps": 12, "rng": 2} | options
     first = run(net, X, Y, optimizer, n_threads=1, **options)
     assert np.any(first[0].theta != net.theta)

@@ -33,25 +33,25 @@ FK_INLINE VEC NAME(reduce)(VEC x, VEC *scale)
     return (x - n * LN2_HIGH) - n * LN2_LOW;
 }
 
-/* e^r - 1 - r by its Taylor series */
+/* e^r - 1 - r by its Taylor series, even and odd terms apart: two short chains of operations */
 FK_INLINE VEC NAME(exp_tail)(VEC r)
 {
+    const VEC x = r * r;
 #if FK_REAL_IS_DOUBLE
-    VEC p = r * (1.0 / 6227020800.0) + 1.0 / 479001600.0;
-    p = p * r + 1.0 / 39916800.0;
-    p = p * r + 1.0 / 3628800.0;
-    p = p * r + 1.0 / 362880.0;
-    p = p * r + 1.0 / 40320.0;
-    p = p * r + 1.0 / 5040.0;
-    p = p * r + 1.0 / 720.0;
+    VEC even = x * (1.0 / 479001600.0) + 1.0 / 3628800.0;
+    VEC odd = x * (1.0 / 6227020800.0) + 1.0 / 39916800.0;
+    even = even * x + 1.0 / 40320.0;
+    odd = odd * x + 1.0 / 362880.0;
+    even = even * x + 1.0 / 720.0;
+    odd = odd * x + 1.0 / 5040.0;
 #else
-    VEC p = r * (1.0f / 5040.0f) + 1.0f / 720.0f;
+    VEC even = (VEC){0} + 1.0f / 720.0f, odd = (VEC){0} + 1.0f / 5040.0f;
 #endif
-    p = p * r + (REAL)(1.0 / 120.0);
-    p = p * r + (REAL)(1.0 / 24.0);
-    p = p * r + (REAL)(1.0 / 6.0);
-    p = p * r + (REAL)0.5;
-    return p * (r * r);
+    even = even * x + (REAL)(1.0 / 24.0);
+    odd = odd * x + (REAL)(1.0 / 120.0);
+    even = even * x + (REAL)0.5;
+    odd = odd * x + (REAL)(1.0 / 6.0);
+    return (even + odd * r) * x;
 }
 
 /* e^-x for x >= 0 */
@@ -90,21 +90,19 @@ FK_INLINE VEC NAME(log1p)(VEC e)
 {
     const BITS upper = e > (REAL)0.41421356237309504880;
     const VEC s = NAME(select)(upper, e - 1, e) / NAME(select)(upper, e + 3, e + 2);
-    const VEC s2 = s * s;
+    const VEC s2 = s * s, x = s2 * s2;
 #if FK_REAL_IS_DOUBLE
-    VEC p = s2 * (2.0 / 23.0) + 2.0 / 21.0;
-    p = p * s2 + 2.0 / 19.0;
-    p = p * s2 + 2.0 / 17.0;
-    p = p * s2 + 2.0 / 15.0;
-    p = p * s2 + 2.0 / 13.0;
-    p = p * s2 + 2.0 / 11.0;
-    p = p * s2 + 2.0 / 9.0;
+    VEC even = x * (2.0 / 23.0) + 2.0 / 19.0, odd = x * (2.0 / 21.0) + 2.0 / 17.0;
+    even = even * x + 2.0 / 15.0;
+    odd = odd * x + 2.0 / 13.0;
+    even = even * x + 2.0 / 11.0;
+    odd = odd * x + 2.0 / 9.0;
 #else
-    VEC p = s2 * (2.0f / 11.0f) + 2.0f / 9.0f;
+    VEC even = (VEC){0} + 2.0f / 11.0f, odd = (VEC){0} + 2.0f / 9.0f;
 #endif
-    p = p * s2 + (REAL)(2.0 / 7.0);
-    p = p * s2 + (REAL)(2.0 / 5.0);
-    p = p * s2 + (REAL)(2.0 / 3.0);
-    const VEC twice = 2 * s + p * (s2 * s);
+    even = even * x + (REAL)(2.0 / 7.0);
+    odd = odd * x + (REAL)(2.0 / 5.0);
+    const VEC p = even * s2 + odd;
+    const VEC twice = 2 * s + (p * s2 + (REAL)(2.0 / 3.0)) * (s2 * s);
     return NAME(select)(upper, twice + (REAL)0.69314718055994530942, twice);
 }

@@ -35,17 +35,30 @@ FK_INLINE NAME(direct) NAME(bernoulli_erf)(double z, double y, int reduced)
     return (NAME(direct)){(REAL)(y * up - (1 - y) * down), (REAL)modulus, loss};
 }
 
-/* p = logistic(k z); density is dp/da. Rows: z, y in; value, modulus, loss out. */
+/* p = logistic(k z); density is dp/da. Rows: z, y in; value, modulus, loss out. The loss lacks
+ * log(1 + e), e = exp(-|k z|): `product` gathers the product of all 1 + e, less one, so that one
+ * logarithm serves many outputs and none of its digits is lost. */
 FK_INLINE void NAME(bernoulli_logistic)(const VEC *z, const VEC *y, REAL k, REAL density,
-                                        int reduced, VEC *value, VEC *modulus, VEC *loss)
+                                        int reduced, VEC *value, VEC *modulus, VEC *loss,
+                                        VEC *product)
 {
     EACH_VECTOR {
-        VEC q;
-        const VEC u = z[v] * k, p = NAME(logistic)(u, &q), size = NAME(magnitude)(u);
+        const VEC u = z[v] * k, size = NAME(magnitude)(u), e = NAME(exp_minus)(size);
+        const VEC large = 1 / (1 + e), small = e * large;
+        const BITS below = u < 0;
+        const VEC p = NAME(select)(below, small, large), q = NAME(select)(below, large, small);
         value[v] = (y[v] * q - (1 - y[v]) * p) * k;
         modulus[v] = reduced ? p * q * (k * k) : density * density / (p * q);
-        loss[v] = NAME(log1p)(NAME(exp_minus)(size))
-            + size * NAME(select)(u < 0, y[v], 1 - y[v]);
+        loss[v] = size * NAME(select)(below, y[v], 1 - y[v]);
+        product[v] += e + e * product[v];
+    }
+}
+
+static void NAME(flush_product)(REAL *product, double *losses)
+{
+    EACH_SAMPLE {
+        losses[t] += log1p((double)product[t]);
+        product[t] = 0;
     }
 }
 
@@ -64,6 +77,7 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
                                   int reduced, const REAL *activities, const REAL *signals,
                                   int rows, const REAL *targets, REAL *direct, double *losses)
 {
+    VEC product[VECS] = {0};
     EACH_SAMPLE losses[t] = 0;
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const int32_t p = dag->outputs[o];
@@ -85,11 +99,14 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
             const REAL density = code == FK_TANH ? (REAL)0.5
                 : code == FK_LECUN_TANH ? (REAL)(0.5 / 1.7159) : 1;
             NAME(bernoulli_logistic)((const VEC *)z, (const VEC *)y, k, density, reduced,
-                                     (VEC *)value, (VEC *)modulus, (VEC *)loss);
+                                     (VEC *)value, (VEC *)modulus, (VEC *)loss, product);
+            /* 64 factors of at most 2 fit every dtype */
+            if (o % 64 == 63) NAME(flush_product)((REAL *)product, losses);
         }
         EACH_SAMPLE losses[t] += loss[t];
         for (int t = n_samples; t < FK_TILE; t++) value[t] = modulus[t] = 0;
     }
+    if (interpretation == FK_BERNOULLI) NAME(flush_product)((REAL *)product, losses);
 }
 
 /* q_o = sum of the p_j with j != o for one sample, by prefix and suffix sums: 1 - p_o would

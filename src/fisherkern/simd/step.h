@@ -9,8 +9,10 @@
 
 #if FK_REAL_IS_DOUBLE
 #define ROUNDING (DBL_EPSILON / 2)
+#define SMALLEST DBL_MIN
 #else
 #define ROUNDING (FLT_EPSILON / 2)
+#define SMALLEST FLT_MIN
 #endif
 
 static void NAME(gather_weights)(const fk_dag *dag, int64_t first, int64_t last, const void *theta,
@@ -84,11 +86,11 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
 
 /* One weight of the quasi-diagonal step: its direction, and how much it moves the bias. */
 FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, REAL g0, REAL a00,
-                                           REAL g, REAL second, REAL cross, int32_t source,
-                                           int free_bias, REAL *carried)
+                                           REAL inverse, REAL g, REAL second, REAL cross,
+                                           int32_t source, int free_bias, REAL *carried)
 {
     const REAL epsilon = (REAL)solve->value, shift = NAME(origin)(solve, source);
-    const REAL centred = a00 > 0 ? cross / a00 : 0, mean = shift + centred;
+    const REAL centred = cross * inverse, mean = shift + centred;
     REAL variance = second - cross * centred, right = g - centred * g0;
     if (!(variance > 0)) variance = 0;
     *carried = mean;
@@ -101,7 +103,12 @@ FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, 
         if (range == 0) return 0;
         return right / (variance + epsilon * a00 * range * range);
     }
-    if (epsilon == 0) return variance <= size * (REAL)ROUNDING * second ? 0 : right / variance;
+    if (epsilon == 0) {
+        /* what is left of the variance of an input that rounding alone makes vary */
+        const REAL noise = 4 * (REAL)ROUNDING * mean;
+        const REAL least = 4 * size * (REAL)ROUNDING * second + noise * noise * a00;
+        return variance <= least ? 0 : right / variance;
+    }
     if (free_bias) {
         /* A00 + epsilon moves both the centre and the reduced variance */
         const REAL share = epsilon / (a00 + epsilon);
@@ -117,25 +124,28 @@ static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32
                                  int32_t last, const void *gradient_, const void *diagonal_,
                                  const void *cross_, void *direction_)
 {
-    const int by_range = solve->rule == FK_DAMPING_RANGE;
+    const fk_solve local = *solve; /* a copy that the writes below cannot alias */
+    const int by_range = local.rule == FK_DAMPING_RANGE;
     for (int32_t k = first; k < last; k++) {
         const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
         const REAL *g = (const REAL *)gradient_ + block, *a = (const REAL *)diagonal_ + block;
         const REAL *cross = (const REAL *)cross_ + block;
         REAL *d = (REAL *)direction_ + block;
         const int32_t *source = dag->source + block;
-        const int free_bias = !NAME(is_frozen)(solve, block);
-        const REAL damped = by_range ? (REAL)1.01 * a[0] : a[0] + (REAL)solve->value;
-        if (!(damped > 0)) {
+        const int free_bias = !NAME(is_frozen)(&local, block);
+        const REAL damped = by_range ? (REAL)1.01 * a[0] : a[0] + (REAL)local.value;
+        /* below the smallest normal number the inverse would overflow: the unit is saturated */
+        if (!(damped >= SMALLEST)) {
             memset(d, 0, sizeof(REAL) * (size_t)size);
             continue;
         }
+        const REAL inverse = a[0] >= SMALLEST ? 1 / a[0] : 0;
         REAL bias = free_bias ? g[0] / damped : 0;
         for (int64_t j = 1; j < size; j++) {
             REAL carried;
-            d[j] = NAME(is_frozen)(solve, block + j) ? 0
-                : NAME(quasi_diagonal_weight)(solve, size, g[0], a[0], g[j], a[j], cross[j],
-                                              source[j], free_bias, &carried);
+            d[j] = NAME(is_frozen)(&local, block + j) ? 0
+                : NAME(quasi_diagonal_weight)(&local, size, g[0], a[0], inverse, g[j], a[j],
+                                              cross[j], source[j], free_bias, &carried);
             if (d[j] != 0) bias -= carried * d[j];
         }
         d[0] = free_bias ? bias : 0;
@@ -163,7 +173,7 @@ static int NAME(unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t u
     const int eliminate = by_range && !NAME(is_frozen)(solve, start);
     const REAL a00 = block[0];
     int size = 0;
-    if (by_range && !(a00 > 0)) return 0;
+    if (by_range && !(a00 >= SMALLEST)) return 0;
     for (int32_t j = by_range ? 1 : 0; j < n; j++)
         if (!NAME(is_frozen)(solve, start + j)
             && !(by_range && NAME(range)(solve, source[j]) == 0))
@@ -234,7 +244,7 @@ static void NAME(unit_direction)(const fk_dag *dag, const fk_solve *solve, int32
     REAL *d = (REAL *)direction_ + start;
     memset(d, 0, sizeof(REAL) * (size_t)(dag->indptr[unit + 1] - start));
     for (int r = 0; r < size; r++) d[members[r]] = solution[r];
-    if (solve->rule != FK_DAMPING_RANGE || !(block[0] > 0) || NAME(is_frozen)(solve, start)) return;
+    if (solve->rule != FK_DAMPING_RANGE || !(block[0] >= SMALLEST) || NAME(is_frozen)(solve, start)) return;
     REAL bias = ((const REAL *)gradient_)[start] / ((REAL)1.01 * block[0]);
     for (int r = 0; r < size; r++) {
         const int32_t i = members[r];
@@ -306,4 +316,5 @@ static const fk_step_leaves NAME(step_leaves) = {
 };
 
 #undef ROUNDING
+#undef SMALLEST
 #include "untemplate.h"

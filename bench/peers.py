@@ -174,7 +174,7 @@ class _Level:
         if not self.out_edges.size:
             delta[:] = 0
             return
-        np.take(peer.weights, self.out_edges, out=self.outgoing.data)
+        np.take(peer.weights, self.out_edges, out=self.outgoing.data, mode="clip")
         delta[:] = self.outgoing @ peer.delta[self.last:]
         for first, last, name in self.runs:
             times_slope(name, peer.delta[first:last], peer.a[first:last])

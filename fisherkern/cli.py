@@ -8,12 +8,13 @@ import re
 import sys
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import EarlyStopping, History, Network, load, optimizers, show_config, train
+from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
 from ._validation import numeric_array, positive_integer
 from .io import write_atomically
 
@@ -105,18 +106,34 @@ def _train(arguments: argparse.Namespace) -> None:
     print(net)
     print(f"{type(optimizer).__name__}, {arguments.epochs} epochs of batches of "
           f"{arguments.batch_size}", flush=True)
-    patience = [] if arguments.patience is None else [
-        EarlyStopping(positive_integer(arguments.patience, "--patience"))]
+    callbacks: list[Any] = [] if sys.stderr.isatty() else [_Lines(arguments.epochs)]
+    if arguments.patience is not None:
+        callbacks.append(EarlyStopping(positive_integer(arguments.patience, "--patience")))
+    folder = None if arguments.out is None else _folder(arguments.out, name)
     history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
                     batch_size=arguments.batch_size, validation=(X[held], y[held]),
-                    callbacks=patience, progress=None if arguments.json else True, rng=rng,
-                    n_threads=arguments.threads)
+                    callbacks=callbacks, rng=rng, n_threads=arguments.threads)
     result = _result(arguments, net, history, X[held], y[held])
-    folder = _folder(arguments.out, name)
+    folder = folder or _folder(None, name)
     _save(folder, net, history, result | {"labels": labels.tolist()})
     _report(result, folder, history)
     if arguments.json:
         print(json.dumps(result | {"folder": str(folder)}))
+
+
+class _Lines:
+    """Progress where there is no terminal for a bar: some ten lines."""
+
+    on_validation = True
+
+    def __init__(self, epochs: int) -> None:
+        self._epoch, self._epochs = 0, epochs
+
+    def __call__(self, event: Event) -> None:
+        self._epoch += 1
+        if self._epoch % -(-self._epochs // 10) == 0:
+            print(f"epoch {self._epoch}: batch loss {event.loss:.4g}, held-out loss "
+                  f"{event.validation:.4g}", flush=True)
 
 
 def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
@@ -129,9 +146,9 @@ def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"no data file {path!r}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("X", "y") if name in file}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError,
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, zlib.error,
             zipfile.BadZipFile) as error:
         raise ValueError(f"{path!r} is truncated or no .npz file: {error}") from None
     for name in ("X", "y"):

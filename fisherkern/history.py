@@ -40,6 +40,10 @@ class History:
                                 strict=True):
             self._parts[name].append(values)
 
+    def cancel_last(self) -> None:
+        """The newest step led to where no direction can be found."""
+        self._parts["accepted"][-1][-1] = False
+
     def extend_seconds(self, n_steps: int, seconds: float) -> None:
         """Add the time of the last chunk."""
         self._parts["seconds"].append(self._elapsed + seconds * np.arange(1, n_steps + 1) / n_steps)

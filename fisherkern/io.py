@@ -45,6 +45,15 @@ def save(net: Network, path: Any) -> None:
     write_atomically(Path(path), data)
 
 
+def check_target(path: Any) -> None:
+    """Raise before work begins if a network could not be saved to `path`."""
+    _safetensors()
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"checkpoint must be a path; got {path!r}")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {str(Path(path).parent)!r}")
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace `path` by a file of `data`; on any failure the old file stays."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -85,6 +85,8 @@ class Network:
         self.n_units = max(int(max(column.max() for column in columns)) + 1, self.n_inputs + 1)
         self.n_edges = columns[0].size
         topology.check_sources(columns[1], self.n_inputs, self.n_units)
+        if self.n_edges + self.n_units - self.n_inputs > topology.MOST_UNITS:
+            raise ValueError(f"edges: {self.n_edges} edges make more than 2**31 parameters")
         _network.check_edges(columns, self.n_inputs, self.n_units, allow_parallel)
         self.activations = unit_activations(activation, self.n_inputs, self.n_units)
         self.outputs = self._output_units(outputs, columns[0])

@@ -61,7 +61,9 @@ class Optimizer:
         return direction
 
     def __repr__(self) -> str:
-        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        preset = type(self) is not MetricGradient
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(self).items()
+                          if not (preset and name in ("kind", "reduction")))
         return f"{type(self).__name__}({given})"
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from . import _loop
 from ._validation import finite_number, positive_integer, random_generator
 from .history import History
+from .io import check_target
 from .network import Network, raise_fault
 from .optimizers import Optimizer, make_trainer
 
@@ -159,6 +160,8 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     plan = _plan(net, optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     callbacks = _checked_callbacks(callbacks)
+    if checkpoint is not None:
+        check_target(checkpoint)
     trainer = _start(net, X, Y, optimizer, plan, trust_radius, n_threads)
     run = _Run(net, trainer, plan, X.shape[0], rng, held_out, callbacks, checkpoint, n_threads)
     return run.go(progress)
@@ -167,6 +170,8 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
 def _checked_callbacks(callbacks: Iterable) -> list:
     if callable(callbacks):
         return [callbacks]
+    if not np.iterable(callbacks):
+        raise TypeError(f"callbacks must be callables; got {callbacks!r}")
     callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
         if not callable(callback):
@@ -260,9 +265,9 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         n_init = optimizer._initial_samples(net, X.shape[0])
         first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
         first.set_shift(trainer.shift)
-        first.run()
+        loss = first.run()
         raise_fault(first)
-        trainer.start_metric(first.sums(), rate)
+        trainer.start_metric(first.sums(), loss, rate)
     return trainer
 
 
@@ -366,7 +371,9 @@ class _Run:
         accepted = np.ones(size, np.uint8)
         n_done, status = self.trainer.run(
             self.batches.take(size), self.plan.factors(done, done + size), losses, rates, accepted)
-        if status == _loop.STATUS_OK:
+        if status == _loop.STATUS_OK and np.isfinite(self.net.theta).all():
+            if self.trainer.cancelled_before:
+                self.history.cancel_last()
             self.history.extend(losses, rates, accepted.astype(bool))
             return
         self.net.theta[:] = before
@@ -376,7 +383,7 @@ class _Run:
             raise_fault(self.trainer.batch)
         except ValueError as error:
             raise ValueError(f"{error}, {left}") from None
-        what = "loss" if status == _loop.STATUS_LOSS else "direction"
+        what = {_loop.STATUS_LOSS: "loss", _loop.STATUS_DIRECTION: "direction"}.get(status, "theta")
         raise FloatingPointError(f"the {what} is not finite {left} (a smaller learning rate or a "
                                  "larger damping may help)")
 

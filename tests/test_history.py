@@ -1,10 +1,12 @@
 """What surrounds the steps: history, validation, callbacks, checkpoints, Ctrl-C and errors."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,8 +226,9 @@ history = fk.train(net, X, Y, fk.optimizers.BackpropagatedMetricGradient(), step
                    batch_size=50, rng=0, n_threads=1)
 print(history.stopped, len(history), np.isfinite(net.theta).all())
 """
-    process = subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])})
     try:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.5)

@@ -149,15 +149,19 @@ def permuted_batches(seed, n_samples, size, steps):
 
 
 def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metric_rate=0.02,
-                      radius=3e-4, ceiling=1.0):
+                      radius=3e-4, ceiling=1.0, n_init=0):
     """Losses and rates of trust-region steps; moves net.theta."""
     A, noise, low, high = 0.0, 0.0, np.inf, -np.inf
     floor = 1e-4 * np.var(Y, axis=0).mean()
     losses, rates = [], []
+    if n_init:  # online
+        a = reference.activities(net, X[:n_init])
+        low, high = a.min(axis=0), a.max(axis=0)
+        A = reference.unitwise_metric(net, X[:n_init], kind, Y[:n_init], whole=True)
     for t, rows in enumerate(batches):
         x, y = X[rows], Y[rows]
         losses.append(reference.loss(net, x, y))
-        blend, inverse = max(metric_rate, 1 / (t + 1)), 1.0
+        blend, inverse = max(metric_rate, 0 if n_init else 1 / (t + 1)), 1.0
         if net.interpretation == "square":
             noise += blend * (2 * losses[-1] / net.n_outputs - noise)
             inverse = 1 / max(noise, floor)
@@ -271,6 +275,19 @@ def test_online_vs_reference_recursion(pair):
     assert_close(trained.theta, thetas[-1], tolerance=1e-9)
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+def test_online_trust_region_vs_numpy_loop(pair):
+    net, X, Y = problem(17, interpretation="bernoulli", n_samples=30)
+    optimizer = optimizers.MetricGradient(*pair, n_init=20)
+    trained, history = run(net, X, Y, optimizer, steps=70, online=True)
+    losses, rates = trust_region_loop(
+        net, X, Y, *pair, [[t % 30] for t in range(70)], n_init=20,
+        metric_rate=1 / (10 * np.diff(net.indptr).max()))
+    assert_close(history.loss, losses, tolerance=1e-8)
+    assert_close(history.learning_rate, rates, tolerance=1e-8)
+    assert_close(trained.theta, net.theta, tolerance=1e-8)
+
+
 def test_online_defaults_are_ten_times_the_largest_block():
     net, X, Y = problem(12, interpretation="softmax", n_samples=80)
     largest = int(np.diff(net.indptr).max())
@@ -319,12 +336,10 @@ def test_frozen_parameters_stay_bitwise(options):
 
 
 @pytest.mark.parametrize("options", [
-    {"batch_size": 200}, {"online": True}, {}, {"step_size": "trust_region"}])
+    {"batch_size": 200}, {"online": True}, {}, {"step_size": lambda step: 0.01}])
 @pytest.mark.parametrize("optimizer", [
     QuasiDiagonal(), Unitwise(), optimizers.Adam(0.01)], ids=lambda optimizer: repr(optimizer)[:8])
 def test_threads_and_chunks_change_no_bit(optimizer, options):
-    if not optimizer.has_metric and "step_size" in options:
-        pytest.skip("a trust region needs a metric")
     rng = np.random.default_rng(16)
     net = fk.Network.layered([20, 30, 20, 4], fan_in=10, interpretation="softmax", rng=rng,
                              activation=["relu"] * 50 + ["identity"] * 4, dtype="float32")

@@ -42,6 +42,8 @@ cdef struct LoopView:
     double metric_rate, blend_rate, rate, ceiling, radius, reference, decrement
     double before[2]           # adaptive: reference and rate before the last judgement
     bint warm_start, with_noise, reduce, has_range, whole_batch
+    bint resolved             # adaptive: the attempt before this run was accepted at its end
+    bint cancelled_before     # and was cancelled after all, for want of a direction
     int n_threads
     double noise, noise_floor, inverse_noise
     const int64_t* samples
@@ -54,5 +56,7 @@ cdef struct LoopView:
     void** work               # per thread
 
 cdef void decide(LoopView* v, int64_t s) noexcept nogil
+cdef void blend_noise(LoopView* v, double loss) noexcept nogil
+cdef double metric_noise(LoopView* v) noexcept nogil
 cdef bint judge(LoopView* v, double loss) noexcept nogil
 cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil

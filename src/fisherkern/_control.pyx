@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
 
 from ._pass cimport total_loss
+from ._types cimport FK_VALUES_SQUARES
 
 
 cdef void decide(LoopView* v, int64_t s) noexcept nogil:
@@ -48,9 +49,18 @@ cdef bint judge(LoopView* v, double loss) noexcept nogil:
 cdef void blend_noise(LoopView* v, double loss) noexcept nogil:
     """Running mean square of a square loss's residuals, at the metric's rate."""
     cdef double mean_square = 2 * loss / v.batch.dag.n_outputs
-    cdef double rate = max(v.metric_rate, 1.0 / (v.metric_count + 1))
+    cdef double rate = v.metric_rate
+    if v.warm_start or v.metric_count == 0:
+        rate = max(rate, 1.0 / (v.metric_count + 1))
     v.noise += rate * (mean_square - v.noise)
     v.inverse_noise = 1 / max(v.noise, v.noise_floor)
+
+
+cdef double metric_noise(LoopView* v) noexcept nogil:
+    """Scale of the metric at the noise variance: 1/s^2, or 1/s^4 for squared values."""
+    if v.batch.signals == FK_VALUES_SQUARES:
+        return v.inverse_noise * v.inverse_noise
+    return v.inverse_noise
 
 
 cdef void merge_ranges(LoopView* v) noexcept nogil:
@@ -92,7 +102,7 @@ cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil:
             total += v.unit_decrement[k]
         v.decrement = total
         if not isfinite(total) or any_failed(v):
-            if v.rule == ADAPTIVE and v.phase == PENDING:
+            if v.rule == ADAPTIVE and (v.phase == PENDING or v.resolved):
                 cancel(v, s)
             else:
                 v.status = DIRECTION_NOT_FINITE
@@ -118,6 +128,8 @@ cdef void cancel(LoopView* v, int64_t s) noexcept nogil:
     v.losses[s] = v.reference
     if s > 0:
         v.accepted[s - 1] = False
+    else:
+        v.cancelled_before = True
 
 
 cdef bint any_failed(LoopView* v) noexcept nogil:

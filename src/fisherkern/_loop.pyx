@@ -11,7 +11,8 @@ from libc.string cimport memcpy, memset
 
 from ._control cimport (
     ADAM, ADAPTIVE, CONSTANT, DIRECTION_NOT_FINITE, FRESH, GRADIENT, LOSS_NOT_FINITE, METRIC,
-    MOMENTUM, OK, PENDING, READY, TRUST_REGION, LoopView, choose_rate, decide, judge,
+    MOMENTUM, OK, PENDING, READY, TRUST_REGION, LoopView, blend_noise, choose_rate, decide, judge,
+    metric_noise,
 )
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
@@ -135,16 +136,22 @@ cdef class Trainer:
         self.batch.set_data(inputs, targets)
         self.batch.view.shift = self.view.step.solve.shift
 
-    def start_metric(self, sums, double rate):
-        """Start the running metric from `Pass.sums()` of other samples; `rate` from now on."""
+    def start_metric(self, sums, double loss, double rate):
+        """Start the running metric from the mean `loss` and the `Pass.sums()` of other samples;
+        `rate` from now on."""
         cdef LoopView* v = &self.view
         cdef size_t address
         cdef int i
+        cdef double scale = 1
+        if v.with_noise:
+            blend_noise(v, loss)
+            scale = metric_noise(v)
         low, high = sums[4], sums[5]
         for i in range(3):
             if v.running[i] != NULL:
-                address = sums[i + 1].ctypes.data
-                memcpy(v.running[i], <void*>address, sums[i + 1].nbytes)
+                start = np.ascontiguousarray(sums[i + 1] * scale, self.theta.dtype)
+                address = start.ctypes.data
+                memcpy(v.running[i], <void*>address, start.nbytes)
         if low is not None:
             for i, values in enumerate((np.ascontiguousarray(low), np.ascontiguousarray(high))):
                 address = values.ctypes.data
@@ -171,6 +178,7 @@ cdef class Trainer:
         v.batch.samples = v.samples
         v.status = OK
         v.done = 0
+        v.cancelled_before = False
         with nogil:
             fk_parallel(loop_region, v, n_threads)
             if v.rule == ADAPTIVE and v.phase == PENDING:
@@ -195,6 +203,11 @@ cdef class Trainer:
         cdef size_t address = out.ctypes.data
         memcpy(<void*>address, v.directions[0], out.nbytes)
         return out, v.status
+
+    @property
+    def cancelled_before(self):
+        """Whether the last `run` also cancelled the last attempt of the one before."""
+        return self.view.cancelled_before
 
     @property
     def learning_rate(self):
@@ -223,7 +236,7 @@ cdef void loop_region(void* context, int thread, int n_threads) noexcept nogil:
         if thread == 0:
             v.done += 1
             v.phase = PENDING
-            v.reduce = False
+            v.reduce = v.resolved = False
         fk_barrier(n_threads)
 
 
@@ -284,14 +297,14 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
     """Slots to means over the batch; metric entries into the running metric."""
     cdef PassView* b = v.batch
     cdef const int64_t* indptr = b.dag.indptr
-    cdef double scale = v.inverse_noise / b.n_samples
+    cdef double scale = v.inverse_noise / b.n_samples, metric_scale = metric_noise(v) / b.n_samples
     cdef int64_t first = indptr[u0], last = indptr[u1], packed
     cdef int32_t k, size
     b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last, scale)
     if b.slots[0].diagonal != NULL:
-        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, b.n_slots, first, last, scale)
+        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, b.n_slots, first, last, metric_scale)
     if b.slots[0].cross != NULL:
-        b.step.sum_slots(b.slots[0].cross, b.slot_stride, b.n_slots, first, last, scale)
+        b.step.sum_slots(b.slots[0].cross, b.slot_stride, b.n_slots, first, last, metric_scale)
     if v.running[0] != NULL:
         b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
     if v.running[1] != NULL:
@@ -302,7 +315,8 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         size = <int32_t>(indptr[k + 1] - indptr[k])
         packed = b.dag.packed[b.dag.position[b.dag.n_inputs + k]]
         last = packed + <int64_t>size * (size + 1) // 2
-        b.step.sum_slots(b.slots[0].blocks, b.block_stride, b.n_slots, packed, last, scale)
+        b.step.sum_slots(b.slots[0].blocks, b.block_stride, b.n_slots, packed, last,
+                         metric_scale)
         if v.running[2] != NULL:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
 
@@ -323,6 +337,7 @@ cdef void resolve(LoopView* v, int n_threads) noexcept nogil:
     good = judge(v, total_loss(v.batch) / v.batch.n_samples)
     v.accepted[v.n_steps - 1] = good
     v.phase = FRESH if good else READY
+    v.resolved = good
     if not good:
         memcpy(v.theta, v.origin, v.batch.dag.n_parameters * v.batch.itemsize)
 

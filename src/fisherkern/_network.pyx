@@ -9,8 +9,9 @@ cdef counting_order(const int32_t[::1] keys, int64_t n_keys):
     """Stable order of `keys` in [0, n_keys), and the offset of each key's group; O(n)."""
     cdef int64_t i, n = keys.shape[0]
     starts = np.zeros(n_keys + 1, np.int64)
-    order = np.empty(n, np.int64)
-    cdef int64_t[::1] s = starts, o = order, place
+    order = np.empty(n, np.int32)
+    cdef int64_t[::1] s = starts, place
+    cdef int32_t[::1] o = order
     with nogil:
         for i in range(n):
             s[keys[i] + 1] += 1
@@ -19,7 +20,7 @@ cdef counting_order(const int32_t[::1] keys, int64_t n_keys):
     place = starts[:-1].copy()
     with nogil:
         for i in range(n):
-            o[place[keys[i]]] = i
+            o[place[keys[i]]] = <int32_t>i
             place[keys[i]] += 1
     return order, starts
 
@@ -106,6 +107,7 @@ cdef class Dag:
         by_source, _ = counting_order(sources, n_units)
         by_target, in_start = counting_order(targets[by_source], n_units)
         self.edge_order = by_source[by_target]
+        del by_source, by_target
         source = sources[self.edge_order]
         target = targets[self.edge_order]
         out_edge, out_start = counting_order(source, n_units)
@@ -113,6 +115,7 @@ cdef class Dag:
         if (levels < 0).any():
             cycle = " -> ".join(map(str, find_cycle(levels, in_start, source)))
             raise ValueError(f"edges contain a cycle: {cycle}")
+        del out_edge, out_start
         self._check_reached(n_inputs, in_start, source, levels)
         self._number(n_inputs, levels)
         self._index(n_inputs, n_units, n_edges, in_start, source, target)
@@ -153,7 +156,7 @@ cdef class Dag:
         fan_in = np.diff(in_start)
         self.indptr = np.concatenate([[0], np.cumsum(fan_in[n_inputs:] + 1)]).astype(np.int64)
         n_parameters = int(self.indptr[-1])
-        parameter = np.arange(n_edges) + (target - n_inputs) + 1
+        parameter = np.arange(1, n_edges + 1, dtype=np.int32) + (target - n_inputs)
         self.source = np.zeros(n_parameters, np.int32)
         self.source[parameter] = self.position[source]
         block = np.zeros(n_units, np.int64)
@@ -167,7 +170,7 @@ cdef class Dag:
         self.view.n_blocks = int(triangle.sum())
         out_edge, self.out_start = counting_order(self.position[source], n_units)
         self.out_target = self.position[target[out_edge]]
-        self._keep["out_parameter"] = parameter[out_edge].astype(np.int32)
+        self._keep["out_parameter"] = parameter[out_edge]
         self.view.n_edges = n_edges
         self.view.n_parameters = n_parameters
 

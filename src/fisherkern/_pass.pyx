@@ -41,10 +41,12 @@ cdef int64_t padded(int64_t n_bytes) noexcept nogil:
 
 
 cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows):
-    """Widest tile that the batch fills and whose rows of one level stay in cache."""
+    """Widest tile that the batch fills and whose rows of one level stay in cache; large problems
+    are cut into four at least, so that threads can share them."""
     cdef int tile = 64
-    while tile > 16 and (tile >= 2 * n_samples
-                         or dag.widest_level * tile * itemsize * rows > TILE_BUDGET):
+    cdef bint large = 6.0 * dag.view.n_edges * n_samples > 10 * FLOPS_PER_THREAD
+    while tile > 16 and (tile >= 2 * n_samples or (large and 4 * tile > n_samples)
+                         or <int64_t>dag.widest_level * tile * itemsize * rows > TILE_BUDGET):
         tile //= 2
     return tile
 

@@ -53,9 +53,12 @@ FK_INLINE REAL NAME(origin)(const fk_solve *solve, int32_t source)
     return solve->shift ? ((const REAL *)solve->shift)[source] : 0;
 }
 
+/* 0 where the activity was constant so far, which is also what initialization calls constant */
 FK_INLINE REAL NAME(range)(const fk_solve *solve, int32_t source)
 {
-    return ((const REAL *)solve->high)[source] - ((const REAL *)solve->low)[source];
+    const REAL low = ((const REAL *)solve->low)[source], high = ((const REAL *)solve->high)[source];
+    const REAL size = MATH(fmax)(MATH(fabs)(low), MATH(fabs)(high));
+    return high - low > (REAL)1e-6 * size ? high - low : 0;
 }
 
 /* delta_i = G_i / (A_ii + damping), or its root form (AdaGrad); statistics without a shift. */

@@ -53,15 +53,13 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
     Returns
     -------
     Metric
-        Costs about four passes, plus O(n_samples sum fan_in^2) for unitwise.
+        Computed in float64 whatever the network's dtype, which its results have. Costs about
+        four passes, plus O(n_samples sum fan_in^2) for unitwise.
     """
     kind, reduction = check_kind(kind, reduction)
     if kind == "outer_product" and Y is None:
         raise ValueError("kind 'outer_product' needs Y")
-    if Y is None:
-        X = net._checked_inputs(X)
-    else:
-        X, Y = net._samples(X, Y)
+    X, Y = net._doubled(X, Y)
     batch = net._pass("statistics", X, Y, n_threads, SIGNALS[kind], reduction)
     shift = input_means(net, X) if reduction == "quasi_diagonal" else None
     batch.set_shift(shift)
@@ -73,7 +71,7 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
 
 def input_means(net: Network, X: np.ndarray) -> np.ndarray:
     """Origin for the statistics: means of the inputs, zero for other units, by position."""
-    shift = np.zeros(net.n_units, net.dtype)
+    shift = np.zeros(net.n_units, X.dtype)
     step = max(1, X.shape[0] // 4096)
     shift[:net.n_inputs] = X[::step].mean(axis=0, dtype=np.float64)
     return shift
@@ -99,10 +97,15 @@ class Metric:
         return (self._frozen.size,) * 2
 
     def _vector(self, values: Any, name: str) -> np.ndarray:
-        vector = numeric_array(values, name, self._dtype)
+        vector = numeric_array(values, name, np.float64)
         if vector.shape != self._frozen.shape:
             raise ValueError(f"{name} must have shape {self._frozen.shape}; got {vector.shape}")
-        return np.where(self._frozen, self._dtype.type(0), vector)
+        return np.where(self._frozen, 0.0, vector)
+
+    def _cast(self, values: np.ndarray) -> np.ndarray:
+        """In the network's dtype; what does not fit is infinite."""
+        with np.errstate(over="ignore"):
+            return values.astype(self._dtype, copy=False)
 
     def solve(self, g: Any, damping: float = 0.0) -> np.ndarray:
         """(A + damping)^-1 g, (n_parameters,); [O Remark 12].
@@ -120,17 +123,17 @@ class Metric:
             g = g - origin * self._spread(g[self._indptr[:-1]])
         frozen = self._frozen.view(np.uint8) if self._frozen.any() else None
         direction = _step.solve(self._dag, _pass.REDUCTIONS[self.reduction],
-                                np.ascontiguousarray(g, self._dtype), diagonal=diagonal,
+                                np.ascontiguousarray(g), diagonal=diagonal,
                                 cross=cross, blocks=blocks, damping=damping, frozen=frozen,
                                 shift=self._shift, n_threads=self._n_threads)
-        return direction
+        return self._cast(direction)
 
     def matvec(self, v: Any, damping: float = 0.0) -> np.ndarray:
         """(A + damping) v, (n_parameters,); frozen entries are 0."""
-        v = self._vector(v, "v").astype(np.float64)
+        v = self._vector(v, "v")
         damping = finite_number(damping, "damping", least=0)
         product = self._product(v, damping)
-        return np.where(self._frozen, 0.0, product).astype(self._dtype)
+        return self._cast(np.where(self._frozen, 0.0, product))
 
     def to_dense(self, damping: float = 0.0) -> np.ndarray:
         """(n_parameters, n_parameters) matrix, damping included."""
@@ -139,11 +142,11 @@ class Metric:
         for k in range(self._n_units - self._n_inputs):
             span = slice(self._indptr[k], self._indptr[k + 1])
             dense[span, span] = self._unit(k, damping)
-        return dense.astype(self._dtype)
+        return self._cast(dense)
 
     def diagonal(self) -> np.ndarray:
         """(n_parameters,) undamped diagonal."""
-        return np.where(self._frozen, 0.0, self._diagonal()).astype(self._dtype)
+        return self._cast(np.where(self._frozen, 0.0, self._diagonal()))
 
     def _is_bias(self) -> np.ndarray:
         flags = np.zeros(self._frozen.size, bool)
@@ -167,7 +170,7 @@ class DiagonalMetric(Metric):
     reduction = "diagonal"
 
     def _diagonal(self) -> np.ndarray:
-        return self._entries[0].astype(np.float64)
+        return self._entries[0]
 
     def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
         return (self._diagonal() + damping) * v
@@ -187,10 +190,10 @@ class QuasiDiagonalMetric(Metric):
 
     def _moments(self) -> tuple[np.ndarray, ...]:
         """Per entry: A_00, A_0i and the reduced variance V_i (at a bias: A_00, 0, 0)."""
-        diagonal, cross = (entry.astype(np.float64) for entry in self._entries[:2])
+        diagonal, cross = self._entries[:2]
         a00 = self._spread(diagonal[self._indptr[:-1]])
         bias = self._is_bias()
-        origin = np.where(bias, 0.0, self._shift[self._dag.source].astype(np.float64))
+        origin = np.where(bias, 0.0, self._shift[self._dag.source])
         cross = np.where(bias, 0.0, cross)
         centred = np.divide(cross, a00, out=np.zeros_like(a00), where=a00 > 0)
         variance = np.where(bias, 0.0, np.maximum(diagonal - cross * centred, 0.0))
@@ -236,7 +239,7 @@ class UnitwiseMetric(Metric):
         if not self._n_inputs <= unit < self._n_units:
             raise ValueError(f"unit {unit} has no block; non-input units are {self._n_inputs} to "
                              f"{self._n_units - 1}")
-        return self._unit(unit - self._n_inputs, 0.0).astype(self._dtype)
+        return self._cast(self._unit(unit - self._n_inputs, 0.0))
 
     def _unit(self, k: int, damping: float) -> np.ndarray:
         size = int(self._indptr[k + 1] - self._indptr[k])

@@ -394,14 +394,21 @@ class Network:
         X = self._checked_inputs(X)
         return X, check_targets(Y, self.interpretation, X.shape[0], self.n_outputs, self.dtype)
 
+    def _doubled(self, X: Any, Y: Any = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Checked samples in float64: what is solved without damping needs its digits."""
+        if Y is None:
+            return self._checked_inputs(X).astype(np.float64, copy=False), None
+        X, Y = self._samples(X, Y)
+        return X.astype(np.float64, copy=False), Y if Y.ndim == 1 else Y.astype(np.float64,
+                                                                               copy=False)
+
     def _pass(self, stage: str, X: np.ndarray, Y: np.ndarray | None, n_threads: int | None,
-              signals: str = "values", reduction: str = "none",
-              with_ranges: bool = False) -> _pass.Pass:
-        """A pass over checked arrays, ready to run."""
-        batch = _pass.Pass(self._dag, self.dtype, X.shape[0], _pass.STAGES[stage],
+              signals: str = "values", reduction: str = "none") -> _pass.Pass:
+        """A pass over checked arrays, ready to run, in the dtype of X."""
+        batch = _pass.Pass(self._dag, X.dtype, X.shape[0], _pass.STAGES[stage],
                            INTERPRETATIONS.index(self.interpretation), _pass.SIGNALS[signals],
-                           _pass.REDUCTIONS[reduction], available_threads(n_threads), with_ranges)
-        batch.set_theta(self._theta)
+                           _pass.REDUCTIONS[reduction], available_threads(n_threads))
+        batch.set_theta(self._theta.astype(X.dtype, copy=False))
         batch.set_data(X, Y)
         return batch
 

@@ -40,6 +40,7 @@ class Optimizer:
                   n_threads: int | None = None) -> np.ndarray:
         """(n_parameters,) direction delta of one batch, before any learning rate; theta moves
         along ``theta + learning_rate * delta``. Nothing is changed; a state starts at zero.
+        Computed in float64 whatever the network's dtype, which the result has.
 
         Raises
         ------
@@ -51,10 +52,12 @@ class Optimizer:
         if draws is not None:
             raise ValueError("draws are targets for kind 'monte_carlo'; this optimizer has none")
         random_generator(rng)
-        X, Y = net._samples(X, Y)
+        X, Y = net._doubled(X, Y)
         trainer = make_trainer(self, net, X, Y, X.shape[0], n_threads)
         direction, status = trainer.direction(np.arange(X.shape[0]))
-        if status != _loop.STATUS_OK:
+        with np.errstate(over="ignore"):
+            direction = direction.astype(net.dtype, copy=False)
+        if status != _loop.STATUS_OK or not np.isfinite(direction).all():
             raise_fault(trainer.batch)
             what = "loss" if status == _loop.STATUS_LOSS else "direction"
             raise FloatingPointError(f"the {what} is not finite at these parameters")
@@ -81,7 +84,9 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
     unitwise = settings["statistics"] == _pass.REDUCTIONS["unitwise"]
     centred = quasi or (unitwise and settings["damping"] == "range")
     frozen = net.frozen.view(np.uint8).copy() if net.frozen.any() else None
-    trainer = _loop.Trainer(net._dag, net.theta, batch_size, settings, frozen,
+    # in place, or a copy where X is of another dtype than the network
+    theta = net.theta.astype(X.dtype, copy=False)
+    trainer = _loop.Trainer(net._dag, theta, batch_size, settings, frozen,
                             input_means(net, X) if centred else None, available_threads(n_threads))
     trainer.set_data(X, Y)
     return trainer

@@ -243,6 +243,23 @@ def test_direction_that_overflows_is_an_error():
             optimizer.direction(net, X, Y)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("damping", [1e-2, "range"])
+def test_compiled_step_in_the_network_s_dtype_vs_reference(pair, dtype, damping):
+    net = fk.Network.layered([6, 9, 5], fan_in=[4, 9], interpretation="bernoulli", dtype=dtype,
+                             rng=3)
+    X = np.random.default_rng(4).normal(size=(150, 6))
+    Y = np.random.default_rng(5).random((150, 5))
+    start = net.theta.astype(np.float64)
+    expected = reference_direction(in_float64(net), X, Y, *pair, damping)
+    optimizer = optimizers.MetricGradient(*pair, damping=damping, learning_rate=1.0)
+    fk.train(net, X, Y, optimizer, steps=1, step_size="constant")
+    tolerance = 2e-3 if dtype == "float32" else 1e-9
+    np.testing.assert_allclose(net.theta - start, expected, rtol=tolerance,
+                               atol=tolerance * np.abs(expected).max())
+
+
 def test_repr_shows_the_settings():
     assert repr(optimizers.Adam(0.1)) == \
         "Adam(learning_rate=0.1, beta1=0.9, beta2=0.999, damping=1e-08)"

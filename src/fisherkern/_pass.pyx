@@ -15,8 +15,8 @@ from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
 from ._simd cimport step_leaves, tile_leaves
 from ._types cimport (
-    FK_DIAGONAL, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_VALUES, FK_VALUES_MODULUS,
-    FK_VALUES_SQUARES, fk_fault, fk_slot,
+    FK_BERNOULLI, FK_DIAGONAL, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_VALUES,
+    FK_VALUES_MODULUS, FK_VALUES_SQUARES, fk_fault, fk_slot,
 )
 
 cdef extern from "<stdlib.h>" nogil:
@@ -320,7 +320,9 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
     cdef int n = <int>min(v.n_samples - first, <int64_t>v.leaves.tile)
     cdef bint add = tile >= v.n_slots
     v.leaves.load(v.inputs, v.dag.n_inputs, v.samples, first, n, activities)
-    v.leaves.forward(v.dag, v.theta, activities, signals, v.rows)
+    v.leaves.forward(v.dag, v.theta, activities, signals, v.rows,
+                     v.interpretation == FK_BERNOULLI and v.stage != FORWARD
+                     and v.out_activities == NULL and v.out_outputs == NULL)
     if v.out_activities != NULL:
         v.leaves.store(activities, 1, v.dag.position, v.dag.n_units, first, n, v.out_activities)
     if v.out_outputs != NULL:

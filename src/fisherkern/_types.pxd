@@ -45,7 +45,7 @@ cdef extern from "simd/fk.h" nogil:
                              void*) noexcept nogil
         void (*store)(const void*, int, const int32_t*, int64_t, int64_t, int, void*) noexcept nogil
         void (*activate)(int, double, const void*, void*) noexcept nogil
-        void (*forward)(const fk_dag*, const void*, void*, void*, int) noexcept nogil
+        void (*forward)(const fk_dag*, const void*, void*, void*, int, int) noexcept nogil
         fk_fault (*output)(const fk_dag*, int, int, int, const void*, const void*, int,
                            const void*, void*, double*) noexcept nogil
         void (*backward)(const fk_dag*, int, int, const void*, const void*, const void*, void*,

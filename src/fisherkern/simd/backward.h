@@ -10,6 +10,10 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     const int32_t slot = dag->output_slot[p];
     REAL *own = signals + (size_t)p * stride;
     REAL r[FK_TILE] __attribute__((aligned(64)));
+    if (dag->out_start[p] == dag->out_start[p + 1] && slot >= 0 && !squares && !unreduced) {
+        memcpy(own, direct + (size_t)slot * 2 * FK_TILE, stride * sizeof(REAL));
+        return;
+    }
     NAME(slopes)(dag->activation[p], dag->leaky_slope, activities + (size_t)p * FK_TILE, own,
                  r);
     for (int c = 0; c < VECS; c += WIDTH) {

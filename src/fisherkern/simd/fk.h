@@ -74,7 +74,7 @@ typedef struct {
                   int64_t first, int n_samples, void *out);
     void (*activate)(int code, double leaky_slope, const void *z, void *activities);
     void (*forward)(const fk_dag *dag, const void *theta, void *activities, void *signals,
-                    int rows);
+                    int rows, int only_losses);
     fk_fault (*output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
                        const void *activities, const void *signals, int rows,
                        const void *targets, void *direct, double *losses);

@@ -19,9 +19,10 @@ FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, 
     }
 }
 
-/* z goes to the unit's first signal row where the backward pass or the output layer needs it. */
+/* z goes to the unit's first signal row where the backward pass or the output layer needs it.
+ * With only_losses, a Bernoulli output that feeds no unit has no activity: its layer works on z. */
 static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities_, void *signals_,
-                          int rows)
+                          int rows, int only_losses)
 {
     REAL *activities = activities_, *signals = signals_;
     for (int32_t p = dag->n_inputs; p < dag->n_units; p++) {
@@ -29,8 +30,10 @@ static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities
         REAL z[FK_TILE] __attribute__((aligned(64)));
         NAME(preactivations)((const REAL *)theta + block, dag->source + block, dag->fan_in[p],
                              activities, z);
+        if (dag->keeps_z[p]) memcpy(signals + (size_t)p * rows * FK_TILE, z, sizeof z);
+        if (only_losses && dag->output_slot[p] >= 0 && dag->out_start[p] == dag->out_start[p + 1])
+            continue;
         NAME(activate)(dag->activation[p], dag->leaky_slope, z,
                        activities + (size_t)p * FK_TILE);
-        if (dag->keeps_z[p]) memcpy(signals + (size_t)p * rows * FK_TILE, z, sizeof z);
     }
 }

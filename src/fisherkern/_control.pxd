@@ -31,7 +31,7 @@ cdef struct LoopView:
     PassView* batch
     StepView step
     int method, rule, status, phase
-    int64_t n_steps, batch_size, done, attempt, metric_count, moment_count
+    int64_t n_steps, batch_size, done, metric_count, moment_count
     void* theta
     void* origin              # adaptive: theta before the attempt
     void* directions[2]       # adaptive: the valid one and the one in the making

@@ -209,11 +209,6 @@ cdef class Trainer:
         """Whether the last `run` also cancelled the last attempt of the one before."""
         return self.view.cancelled_before
 
-    @property
-    def learning_rate(self):
-        """Of the adaptive control, for its next attempt."""
-        return self.view.rate
-
 
 cdef void loop_region(void* context, int thread, int n_threads) noexcept nogil:
     cdef LoopView* v = <LoopView*>context

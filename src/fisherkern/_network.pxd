@@ -6,5 +6,5 @@ cdef class Dag:
     cdef fk_dag view
     cdef readonly object edge_order, indptr, position, levels, out_start, out_target
     cdef readonly object source, block, fan_in, outputs, packed
-    cdef readonly int n_levels, widest_level
+    cdef readonly int widest_level
     cdef object _keep

@@ -146,7 +146,6 @@ cdef class Dag:
         self.position = np.empty(levels.size, np.int32)
         self.position[order] = np.arange(levels.size, dtype=np.int32)
         self.levels = levels
-        self.n_levels = starts.size - 1
         self.widest_level = int(np.diff(starts).max())
         self._keep = {"order": order}
 

@@ -48,7 +48,6 @@ cdef class Pass:
     cdef object _keep, _theta_keep
     cdef list _memory
     cdef void* allocate(self, int64_t n_bytes) except NULL
-    cdef void set_batch_size(self, int64_t n_samples)
 
 cdef void run_slots(PassView* view, int thread, int n_threads) noexcept nogil
 cdef void gather_weights(PassView* view, int thread, int n_threads) noexcept nogil

@@ -85,8 +85,9 @@ cdef class Pass:
         v.leaves = tile_leaves(v.itemsize == 8,
                                choose_tile(dag, n_samples, v.itemsize, v.rows))
         v.step = step_leaves(v.itemsize == 8)
-        self._allocate_slots(n_samples)
-        self.set_batch_size(n_samples)
+        v.n_samples = n_samples
+        v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
+        self._allocate_slots()
         flops = 6.0 * dag.view.n_edges * n_samples
         self.n_threads = max(1, min(n_threads, v.n_slots, int(1 + flops // FLOPS_PER_THREAD)))
         self._allocate_rows()
@@ -102,15 +103,14 @@ cdef class Pass:
         self._memory.append(<size_t>memory)
         return memory
 
-    def _allocate_slots(self, int64_t n_samples):
+    def _allocate_slots(self):
         cdef PassView* v = &self.view
-        cdef int64_t n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile, P = v.dag.n_parameters
+        cdef int64_t P = v.dag.n_parameters
         cdef int n_arrays = 1 + (v.statistics in (FK_DIAGONAL, FK_QUASI_DIAGONAL)) \
             + (v.statistics == FK_QUASI_DIAGONAL)
         cdef int64_t blocks = v.dag.n_blocks if v.statistics == FK_UNITWISE else 0
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
-        cdef int s
-        v.n_slots = max(1, min(n_tiles, MAX_SLOTS))
+        v.n_slots = max(1, min(v.n_tiles, MAX_SLOTS))
         if v.stage == STATISTICS:
             v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
         v.slot_stride = padded(P * v.itemsize) // v.itemsize
@@ -155,10 +155,6 @@ cdef class Pass:
         v.weights_out = NULL
         if v.stage >= BACKWARD:
             v.weights_out = self.allocate(v.dag.n_edges * v.itemsize)
-
-    cdef void set_batch_size(self, int64_t n_samples):
-        self.view.n_samples = n_samples
-        self.view.n_tiles = (n_samples + self.view.leaves.tile - 1) // self.view.leaves.tile
 
     def set_data(self, inputs, targets=None):
         """Point at C-contiguous rows of the pass's dtype; targets (n, n_outputs) or classes (n,).

@@ -16,7 +16,7 @@ import numpy as np
 
 from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
 from ._validation import numeric_array, positive_integer
-from .io import write_atomically
+from .io import safetensors_module, write_atomically
 
 _USAGE_ERROR = 2
 
@@ -97,6 +97,13 @@ def _train(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.test_share < 1:
         raise ValueError(f"--test-share must be between 0 and 1; got {arguments.test_share}")
     from .estimators import stratified_split
+    from .plots import figure_class
+
+    # what the results need, before the work that makes them
+    safetensors_module()
+    figure_class()
+    positive_integer(arguments.batch_size, "--batch-size")
+    positive_integer(arguments.epochs, "--epochs")
 
     kept, held = stratified_split(y, arguments.test_share, arguments.seed)
     rng = np.random.default_rng(arguments.seed)
@@ -106,7 +113,8 @@ def _train(arguments: argparse.Namespace) -> None:
     print(net)
     print(f"{type(optimizer).__name__}, {arguments.epochs} epochs of batches of "
           f"{arguments.batch_size}", flush=True)
-    callbacks: list[Any] = [] if sys.stderr.isatty() else [_Lines(arguments.epochs)]
+    callbacks: list[Any] = [] if sys.stderr.isatty() else [
+        _Lines(arguments.epochs, kept.size / arguments.batch_size)]
     if arguments.patience is not None:
         callbacks.append(EarlyStopping(positive_integer(arguments.patience, "--patience")))
     folder = None if arguments.out is None else _folder(arguments.out, name)
@@ -126,13 +134,15 @@ class _Lines:
 
     on_validation = True
 
-    def __init__(self, epochs: int) -> None:
-        self._epoch, self._epochs = 0, epochs
+    def __init__(self, epochs: int, steps_per_epoch: float) -> None:
+        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
+        self._said = 0
 
     def __call__(self, event: Event) -> None:
-        self._epoch += 1
-        if self._epoch % -(-self._epochs // 10) == 0:
-            print(f"epoch {self._epoch}: batch loss {event.loss:.4g}, held-out loss "
+        epoch = min(self._epochs, round(event.step / self._steps_per_epoch))
+        if epoch > self._said and epoch % -(-self._epochs // 10) == 0:
+            self._said = epoch
+            print(f"epoch {epoch}: batch loss {event.loss:.4g}, held-out loss "
                   f"{event.validation:.4g}", flush=True)
 
 

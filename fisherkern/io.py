@@ -22,7 +22,8 @@ _DEFINITION = {"n_inputs": int, "interpretation": str, "leaky_slope": float, "ac
                "dtype": str}
 
 
-def _safetensors() -> Any:
+def safetensors_module() -> Any:
+    """safetensors, or an ImportError that names the extra."""
     try:
         import safetensors.numpy
     except ImportError:
@@ -41,17 +42,20 @@ def save(net: Network, path: Any) -> None:
     numeric_array(arrays["theta"], "theta", net.dtype)
     header = {"format": FORMAT, "version": str(VERSION), "definition": json.dumps(definition)}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data = _safetensors().numpy.save(arrays, header)
+    data = safetensors_module().numpy.save(arrays, header)
     write_atomically(Path(path), data)
 
 
 def check_target(path: Any) -> None:
     """Raise before work begins if a network could not be saved to `path`."""
-    _safetensors()
+    safetensors_module()
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint must be a path; got {path!r}")
-    if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {str(Path(path).parent)!r}")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"checkpoint: there is no folder {str(path.parent)!r}")
+    if path.is_dir():
+        raise IsADirectoryError(f"checkpoint: {str(path)!r} is a folder")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -87,7 +91,7 @@ def load(path: Any) -> Network:
         message names the file.
     """
     path = Path(path)
-    open_file = _safetensors().safe_open
+    open_file = safetensors_module().safe_open
     if not path.is_file():
         raise FileNotFoundError(f"no model file {str(path)!r}")
     try:

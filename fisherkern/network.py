@@ -29,6 +29,10 @@ from .interpretations import (
     unit_activations,
 )
 
+_DEFINITION = frozenset({
+    "n_inputs", "n_units", "n_edges", "n_parameters", "dtype", "interpretation", "activations",
+    "outputs", "indptr", "leaky_slope", "_dag", "_theta", "_frozen"})
+
 
 class Network:
     """A sparse feed-forward network on any directed acyclic graph [O, Notation].
@@ -109,6 +113,14 @@ class Network:
             given = frozen_flags(frozen, self.n_edges, "edge")
             self._frozen[self._weight_mask] = given[self._dag.edge_order]
         self._theta[:] = initialization.ollivier(self, rng)
+        self._sealed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # the kernels read buffers of these sizes; a new definition is a new network
+        if name in _DEFINITION and getattr(self, "_sealed", False):
+            raise AttributeError(f"{name} is part of the network's definition and cannot be "
+                                 "assigned; build a new Network")
+        super().__setattr__(name, value)
 
     # --- definition -----------------------------------------------------------------------------
 

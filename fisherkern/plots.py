@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .history import History
 
 
-def _figure_class() -> Any:
+def figure_class() -> Any:
+    """matplotlib's Figure, or an ImportError that names the extra."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -20,9 +21,9 @@ def _figure_class() -> Any:
 
 def loss_curves(history: History, ax: Any = None) -> Any:
     """Training loss by step (thin: each batch; thick: a running mean) and validation loss."""
-    figure_class = _figure_class()
+    figure = figure_class()
     if ax is None:
-        ax = figure_class(figsize=(7, 4.2), layout="constrained").subplots()
+        ax = figure(figsize=(7, 4.2), layout="constrained").subplots()
     loss = history.loss
     steps = np.arange(loss.size)
     window = max(1, loss.size // 100)

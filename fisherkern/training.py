@@ -51,7 +51,9 @@ class Event:
 class EarlyStopping:
     """Callback: stop when the validation loss has not improved for `patience` evaluations.
 
-    `train` then stops with the network at its best evaluation, unless `restore_best` is False.
+    `train` then stops with the network at its best evaluation, unless `restore_best` is False. A
+    run that reaches its last step keeps its last parameters. Needs `validation`; each run starts
+    anew.
     """
 
     on_validation = True
@@ -61,13 +63,23 @@ class EarlyStopping:
         self.patience = patience
         self.min_delta = min_delta
         self.restore_best = restore_best
+        self._network: Network | None = None
+        self._start()
+
+    def _start(self) -> None:
         self.best_loss, self.best_step = np.inf, 0
         self._best_theta: np.ndarray | None = None
-        self._waited = 0
+        self._waited = self._last_step = 0
 
     def __call__(self, event: Event) -> bool:
         if event.validation is None:
             return False
+        if event.network is not self._network or event.step <= self._last_step:
+            positive_integer(self.patience, "patience")
+            finite_number(self.min_delta, "min_delta", least=0)
+            self._network = event.network
+            self._start()
+        self._last_step = event.step
         if event.validation < self.best_loss - self.min_delta:
             self.best_loss, self.best_step, self._waited = event.validation, event.step, 0
             self._best_theta = event.network.theta.copy()
@@ -159,7 +171,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     X, Y, held_out = _split(net, X, Y, validation, rng)
     plan = _plan(net, optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
-    callbacks = _checked_callbacks(callbacks)
+    callbacks = _checked_callbacks(callbacks, held_out is not None)
     if checkpoint is not None:
         check_target(checkpoint)
     trainer = _start(net, X, Y, optimizer, plan, trust_radius, n_threads)
@@ -167,15 +179,17 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     return run.go(progress)
 
 
-def _checked_callbacks(callbacks: Iterable) -> list:
+def _checked_callbacks(callbacks: Any, validated: bool) -> list:
     if callable(callbacks):
-        return [callbacks]
+        callbacks = [callbacks]
     if not np.iterable(callbacks):
         raise TypeError(f"callbacks must be callables; got {callbacks!r}")
     callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
         if not callable(callback):
             raise TypeError(f"callbacks[{i}] is not callable: {callback!r}")
+        if getattr(callback, "on_validation", False) and not validated:
+            raise ValueError(f"callbacks[{i}] waits for validation losses; give validation")
     return callbacks
 
 
@@ -282,6 +296,9 @@ class _Batches:
         if self._plan.mode == "whole":
             return self._rest
         wanted = n_steps * self._plan.batch_size
+        if self._rest.size >= wanted:
+            rows, self._rest = self._rest[:wanted], self._rest[wanted:]
+            return rows
         parts, have = [self._rest], self._rest.size
         while have < wanted:
             parts.append(np.arange(self._n) if self._plan.mode == "online"

@@ -352,3 +352,21 @@ def test_other_dtypes_and_strides_are_converted_once(dtype):
         results.append(trained.theta)
     for theta in results[1:]:
         np.testing.assert_array_equal(theta, results[0])
+
+
+def test_early_stopping_starts_anew_with_each_network():
+    stop = fk.EarlyStopping(1)
+    nets = [fk.Network.layered([3, 4, 1], rng=seed) for seed in (0, 1)]
+    X = np.random.default_rng(2).normal(size=(60, 3))
+    for net in nets:
+        fk.train(net, X, X[:, :1], fk.optimizers.Backpropagation(learning_rate=0.5), steps=200,
+                 batch_size=20, validation=0.5, callbacks=[stop], rng=3)
+        assert stop._network is net
+    assert not np.array_equal(nets[0].theta, nets[1].theta)
+
+
+def test_early_stopping_without_validation_is_an_error():
+    net = fk.Network.layered([3, 1], rng=0)
+    with pytest.raises(ValueError, match=r"callbacks\[0\].*validation"):
+        fk.train(net, np.ones((4, 3)), np.ones(4), fk.optimizers.Backpropagation(), steps=1,
+                 callbacks=[fk.EarlyStopping()])

@@ -302,3 +302,12 @@ def test_from_networkx_inputs_in_the_order_given():
 def test_from_networkx_multigraph_has_parallel_edges():
     net = fk.Network.from_networkx(networkx.MultiDiGraph([(0, 1), (0, 1)]))
     assert net.n_edges == 2
+
+
+@pytest.mark.parametrize("name", [
+    "n_inputs", "n_units", "n_edges", "n_parameters", "dtype", "outputs", "interpretation",
+    "activations", "indptr", "leaky_slope"])
+def test_definition_cannot_be_assigned(name):
+    net = small()
+    with pytest.raises(AttributeError, match=name):
+        setattr(net, name, getattr(net, name))

@@ -1,5 +1,6 @@
 """Results are bitwise the same for any number of threads, OpenMP's or Python's."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -86,3 +87,12 @@ def test_networks_from_python_threads_equal_serial_ones():
     serial = [build(seed) for seed in range(12)]
     with ThreadPoolExecutor(6) as pool:
         np.testing.assert_array_equal(list(pool.map(build, range(12))), serial)
+
+
+def test_forked_child_computes_after_its_parent_used_threads():
+    net = fk.Network.layered([100, 300, 10], fan_in=50, rng=0)
+    X = np.random.default_rng(0).normal(size=(1000, 100))
+    expected = net.forward(X, n_threads=2)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        actual = pool.apply_async(net.forward, (X,)).get(timeout=60)
+    np.testing.assert_array_equal(actual, expected)

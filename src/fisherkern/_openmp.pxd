@@ -9,9 +9,21 @@ cdef extern from *:
     """
     #ifdef _OPENMP
     #include <omp.h>
+    #ifndef _WIN32
+    #include <pthread.h>
+    #endif
+    /* A forked child inherits no thread of its parent's pool and would wait for them for ever. */
+    static int fk_forked = 0;
+    #ifndef _WIN32
+    static void fk_note_fork(void) { fk_forked = 1; }
+    __attribute__((constructor)) static void fk_watch_forks(void)
+    {
+        pthread_atfork(NULL, NULL, fk_note_fork);
+    }
+    #endif
     static void fk_parallel(void (*body)(void *, int, int), void *context, int n_threads)
     {
-        if (n_threads <= 1) {
+        if (n_threads <= 1 || fk_forked) {
             body(context, 0, 1);
             return;
         }

@@ -45,7 +45,7 @@ cdef class Pass:
     cdef readonly int n_threads
     cdef readonly Dag dag
     cdef readonly object dtype
-    cdef object _keep, _theta_keep
+    cdef object _keep, _theta_keep, _shift_keep
     cdef list _memory
     cdef void* allocate(self, int64_t n_bytes) except NULL
 

@@ -179,7 +179,7 @@ cdef class Pass:
     def set_shift(self, shift):
         """Origin of the activities in the statistics, (n_units,) by position; None: zero."""
         cdef size_t address = 0 if shift is None else shift.ctypes.data
-        self._keep += (shift,)
+        self._shift_keep = shift
         self.view.shift = <const void*>address
 
     def run(self, sample_loss=None, activities=None, outputs=None, modulus=None, sums=None,

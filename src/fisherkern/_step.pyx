@@ -160,6 +160,7 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     r.step.work_size = 0
     r.work_bytes = work_bytes(&r.step)
     r.failed = False
+    n_threads = max(1, min(n_threads, dag.view.n_units - dag.view.n_inputs))
     r.work = malloc(n_threads * r.work_bytes)
     if r.work == NULL:
         raise MemoryError(f"no memory to factorize blocks of {r.step.work_size} parameters")

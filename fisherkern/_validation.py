@@ -45,14 +45,15 @@ def finite_number(value: Any, name: str, least: float | None = None, above: floa
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number; got {value!r}") from None
-    bad = (not np.isfinite(number) or (least is not None and number < least)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {value!r}")
+    bad = ((least is not None and number < least)
            or (above is not None and number <= above) or (most is not None and number > most))
     if bad:
         bounds = [f"at least {least}" if least is not None else "",
                   f"above {above}" if above is not None else "",
                   f"at most {most}" if most is not None else ""]
-        wanted = " and ".join(filter(None, bounds)) or "finite"
-        raise ValueError(f"{name} must be {wanted}; got {value!r}")
+        raise ValueError(f"{name} must be {' and '.join(filter(None, bounds))}; got {value!r}")
     return number
 
 

@@ -236,6 +236,8 @@ class UnitwiseMetric(Metric):
 
     def block(self, unit: int) -> np.ndarray:
         """(fan_in + 1, fan_in + 1) undamped block of a unit by its number, bias first."""
+        if not isinstance(unit, (int, np.integer)):
+            raise TypeError(f"unit must be an integer; got {unit!r}")
         if not self._n_inputs <= unit < self._n_units:
             raise ValueError(f"unit {unit} has no block; non-input units are {self._n_inputs} to "
                              f"{self._n_units - 1}")

@@ -35,8 +35,10 @@ def loss_curves(history: History, ax: Any = None) -> Any:
     if history.validation:
         at, value = zip(*history.validation, strict=True)
         ax.plot(at, value, color="tab:orange", marker=".", label="held out")
-    if loss.size and (loss > 0).all():
+    if loss.size and 0 < loss.max() < np.inf and loss.min() >= 0:
+        # a loss of zero has no place on a logarithmic axis; six decades show all that matters
         ax.set_yscale("log")
+        ax.set_ylim(bottom=max(loss[loss > 0].min(), 1e-6 * loss.max()) / 2)
     ax.set_xlabel("step")
     ax.set_ylabel("loss / nats")
     ax.legend()

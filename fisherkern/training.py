@@ -164,6 +164,8 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     FloatingPointError
         The loss is not finite; the network is left at an earlier step, which is named.
     """
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a fisherkern Network; got {type(net).__name__}")
     X, Y = net._samples(X, Y)
     rng = random_generator(rng)
     if not isinstance(optimizer, Optimizer):

@@ -25,8 +25,8 @@ cdef counting_order(const int32_t[::1] keys, int64_t n_keys):
     return order, starts
 
 
-cdef find_levels(int64_t n_inputs, const int64_t[::1] in_start, const int32_t[::1] source,
-                 const int64_t[::1] out_start, const int32_t[::1] target):
+cdef find_levels(int64_t n_inputs, const int64_t[::1] in_start, const int64_t[::1] out_start,
+                 const int32_t[::1] target):
     """Longest path from a root to each unit; -1 on units that a cycle holds back."""
     cdef int64_t n = in_start.shape[0] - 1, e, head = 0, tail = 0
     cdef int32_t unit
@@ -111,7 +111,7 @@ cdef class Dag:
         source = sources[self.edge_order]
         target = targets[self.edge_order]
         out_edge, out_start = counting_order(source, n_units)
-        levels = find_levels(n_inputs, in_start, source, out_start, target[out_edge])
+        levels = find_levels(n_inputs, in_start, out_start, target[out_edge])
         if (levels < 0).any():
             cycle = " -> ".join(map(str, find_cycle(levels, in_start, source)))
             raise ValueError(f"edges contain a cycle: {cycle}")

@@ -36,6 +36,13 @@ def positive_integer(value: Any, name: str, least: int = 1, most: int | None = N
     return number
 
 
+def boolean(value: Any, name: str) -> bool:
+    """`value` if it is one of True and False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
 def finite_number(value: Any, name: str, least: float | None = None, above: float | None = None,
                   most: float | None = None) -> float:
     """`value` as a float within [least, most] and above `above`."""

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
-from ._validation import numeric_array, positive_integer
+from ._validation import finite_number, numeric_array
+from .interpretations import ACTIVATIONS
 from .io import safetensors_module, write_atomically
 
 _USAGE_ERROR = 2
+_MODEL = "model.safetensors"
+_DEFAULT_OPTIMIZER = "quasi-diagonal-backpropagated-metric-gradient"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -30,6 +35,31 @@ class _Parser(argparse.ArgumentParser):
 
 def _kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    """Type of an option: an integer from `least` up."""
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be an integer; got {text!r}") from None
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}; got {number}")
+        return number
+
+    return parse
+
+
+def _number(**bounds: float) -> Callable[[str], float]:
+    """Type of an option: a finite number within the bounds of `finite_number`."""
+    def parse(text: str) -> float:
+        try:
+            return finite_number(float(text), "it", **bounds)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+    return parse
 
 
 _OPTIMIZERS = {_kebab(name): cls for name, cls in optimizers.PRESETS.items()}
@@ -57,27 +87,35 @@ def _parser() -> argparse.ArgumentParser:
     info.set_defaults(command=_info)
     run = commands.add_parser(
         "train", help="train a sparse classifier",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description="Train a sparse classifier, by default on scikit-learn's handwritten digits, "
                     "on raw features and with no learning rate to choose.")
     run.set_defaults(command=_train)
     add = run.add_argument
     add("data", nargs="?", help=".npz file with X (n_samples, n_features) and class labels y")
-    add("--hidden", type=int, nargs="*", default=[256, 128], metavar="N", help="hidden layer sizes")
-    add("--fan-in", type=int, default=16, help="random sources of each hidden unit")
-    add("--activation", default="relu", help="of the hidden units")
-    add("--model", help="start from this saved network instead of a new one")
-    add("--optimizer", default="quasi-diagonal-backpropagated-metric-gradient",
-        help=", ".join(_OPTIMIZERS))
-    add("--learning-rate", type=float, help="needed by the optimizers without a metric")
-    add("--epochs", type=int, default=40)
-    add("--batch-size", type=int, default=32)
-    add("--patience", type=int, help="stop after this many epochs without a better held-out loss")
-    add("--test-share", type=float, default=0.25, help="share of the samples held out")
-    add("--seed", type=int, default=0, help="of the split, the network and the batches")
-    add("--threads", type=int, help="default: all cores; never changes the result")
-    add("--dtype", default="float32")
-    add("--out", help="folder of the results; default: a new one in fisherkern-runs")
+    add("--hidden", type=_integer(1), nargs="*", default=[256, 128], metavar="N",
+        help="hidden layer sizes (default: 256 128)")
+    add("--fan-in", type=_integer(1), default=16, metavar="N",
+        help="random sources of each hidden unit (default: 16)")
+    add("--activation", default="relu", choices=ACTIVATIONS, metavar="NAME",
+        help=f"of the hidden units: {', '.join(ACTIVATIONS)} (default: relu)")
+    add("--model", metavar="FILE", help="start from this saved network instead of a new one")
+    add("--optimizer", default=_DEFAULT_OPTIMIZER, type=_kebab, choices=_OPTIMIZERS,
+        metavar="NAME", help=f"{', '.join(_OPTIMIZERS)} (default: {_DEFAULT_OPTIMIZER})")
+    add("--learning-rate", type=_number(above=0), metavar="RATE",
+        help="needed by the optimizers without a metric")
+    add("--epochs", type=_integer(1), default=15, metavar="N", help="(default: 15)")
+    add("--batch-size", type=_integer(1), default=32, metavar="N", help="(default: 32)")
+    add("--patience", type=_integer(1), metavar="N",
+        help="stop after this many epochs without a better held-out loss")
+    add("--test-share", type=_number(above=0, most=1), default=0.25, metavar="SHARE",
+        help="share of the samples held out (default: 0.25)")
+    add("--seed", type=_integer(0), default=0, metavar="N",
+        help="of the split, the network and the batches (default: 0)")
+    add("--threads", type=_integer(1), metavar="N",
+        help="never changes the result (default: all cores)")
+    add("--dtype", default="float32", choices=("float32", "float64"),
+        help="(default: float32)")
+    add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
     return parser
 
@@ -92,22 +130,15 @@ def _info(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     X, y, labels, name = _data(arguments.data)
     optimizer = _optimizer(arguments)
-    if arguments.seed < 0:
-        raise ValueError(f"--seed must be at least 0; got {arguments.seed}")
-    if not 0 < arguments.test_share < 1:
-        raise ValueError(f"--test-share must be between 0 and 1; got {arguments.test_share}")
-    from .estimators import stratified_split
     from .plots import figure_class
 
     # what the results need, before the work that makes them
     safetensors_module()
     figure_class()
-    positive_integer(arguments.batch_size, "--batch-size")
-    positive_integer(arguments.epochs, "--epochs")
-
-    kept, held = stratified_split(y, arguments.test_share, arguments.seed)
+    kept, held = _split(arguments, y, labels.size)
     rng = np.random.default_rng(arguments.seed)
     net = _network(arguments, X[kept], labels.size, rng)
+    folder = None if arguments.out is None else _given_folder(Path(arguments.out))
     print(f"{name}: {kept.size} samples to train on, {held.size} held out, {X.shape[1]} raw "
           f"features, {labels.size} classes")
     print(net)
@@ -116,13 +147,12 @@ def _train(arguments: argparse.Namespace) -> None:
     callbacks: list[Any] = [] if sys.stderr.isatty() else [
         _Lines(arguments.epochs, kept.size / arguments.batch_size)]
     if arguments.patience is not None:
-        callbacks.append(EarlyStopping(positive_integer(arguments.patience, "--patience")))
-    folder = None if arguments.out is None else _folder(arguments.out, name)
+        callbacks.append(EarlyStopping(arguments.patience))
     history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
                     batch_size=arguments.batch_size, validation=(X[held], y[held]),
                     callbacks=callbacks, rng=rng, n_threads=arguments.threads)
     result = _result(arguments, net, history, X[held], y[held])
-    folder = folder or _folder(None, name)
+    folder = folder or _new_folder(name)
     _save(folder, net, history, result | {"labels": labels.tolist()})
     _report(result, folder, history)
     if arguments.json:
@@ -155,11 +185,12 @@ def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
         return X, y, np.unique(y), "digits"
     if not Path(path).is_file():
         raise FileNotFoundError(f"no data file {path!r}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path!r} is truncated or no .npz file (numpy.savez writes one)")
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("X", "y") if name in file}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, zlib.error,
-            zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path!r} is truncated or no .npz file: {error}") from None
     for name in ("X", "y"):
         if name not in arrays:
@@ -175,16 +206,31 @@ def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
     labels, classes, counts = np.unique(y, return_inverse=True, return_counts=True)
     if labels.size < 2 or counts.min() < 2:
         raise ValueError(f"{path}: y must have at least two classes of two samples; "
-                         f"{labels[counts.argmin()]!r} has {counts.min()}")
+                         f"{labels[counts.argmin()].item()!r} has {counts.min()}")
     return X, classes, labels, Path(path).stem
 
 
 def _optimizer(arguments: argparse.Namespace) -> optimizers.Optimizer:
-    cls = _OPTIMIZERS.get(_kebab(arguments.optimizer))
-    if cls is None:
-        raise ValueError(f"unknown optimizer {arguments.optimizer!r}; "
-                         f"known: {', '.join(_OPTIMIZERS)}")
+    cls = _OPTIMIZERS[arguments.optimizer]
+    if not cls.has_metric and arguments.learning_rate is None:
+        raise ValueError(f"--optimizer {arguments.optimizer} needs a --learning-rate")
     return cls(learning_rate=arguments.learning_rate)
+
+
+def _split(arguments: argparse.Namespace, y: np.ndarray,
+           n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, both with every class."""
+    from .estimators import stratified_split
+
+    n_held = math.ceil(arguments.test_share * y.size)
+    n_kept = y.size - n_held
+    if min(n_held, n_kept) < n_classes:
+        raise ValueError(f"--test-share {arguments.test_share:g} holds out {n_held} of {y.size} "
+                         f"samples; {n_classes} classes need as many on either side")
+    if arguments.batch_size > n_kept:
+        raise ValueError(f"--batch-size must be at most the {n_kept} samples to train on; got "
+                         f"{arguments.batch_size}")
+    return stratified_split(y, arguments.test_share, arguments.seed)
 
 
 def _network(arguments: argparse.Namespace, X: np.ndarray, n_classes: int,
@@ -199,9 +245,9 @@ def _network(arguments: argparse.Namespace, X: np.ndarray, n_classes: int,
             raise ValueError(f"{arguments.model!r} has {net.interpretation} outputs; classes need "
                              "softmax or spherical ones")
         return net
-    hidden = [positive_integer(size, "--hidden") for size in arguments.hidden]
+    hidden = arguments.hidden
     sizes = [X.shape[1], *hidden, n_classes]
-    fan_in = [positive_integer(arguments.fan_in, "--fan-in")] * len(hidden) + [sizes[-2]]
+    fan_in = [arguments.fan_in] * len(hidden) + [sizes[-2]]
     net = Network.layered(
         sizes, fan_in=fan_in, interpretation="softmax", dtype=arguments.dtype, rng=rng,
         activation=[arguments.activation] * sum(hidden) + ["identity"] * n_classes)
@@ -218,19 +264,25 @@ def _result(arguments: argparse.Namespace, net: Network, history: History, X: np
         "seconds": seconds,
         "steps": len(history),
         "steps_per_second": len(history) / seconds,
-        "optimizer": _kebab(arguments.optimizer),
+        "optimizer": arguments.optimizer,
         "seed": arguments.seed,
         "n_edges": net.n_edges,
         "stopped": history.stopped,
     }
 
 
-def _folder(out: str | None, name: str) -> Path:
-    """The folder of the results, made if need be; without --out, one that was not there."""
-    if out is not None:
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+def _given_folder(folder: Path) -> Path:
+    """--out, made if need be, once it is clear that nothing there would be lost."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"--out: {str(folder)!r} is no folder")
+    if (folder / _MODEL).exists():
+        raise FileExistsError(f"--out: {str(folder)!r} already holds a {_MODEL}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _new_folder(name: str) -> Path:
+    """A folder of results that was not there."""
     stem = Path("fisherkern-runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     for attempt in range(1000):
         folder = stem if attempt == 0 else stem.with_name(f"{stem.name}-{attempt}")
@@ -243,7 +295,7 @@ def _folder(out: str | None, name: str) -> Path:
 
 
 def _save(folder: Path, net: Network, history: History, result: dict[str, Any]) -> None:
-    net.save(folder / "model.safetensors")
+    net.save(folder / _MODEL)
     record = json.dumps({"result": result, "history": history.to_dict()})
     write_atomically(folder / "run.json", record.encode())
     history.plot().figure.savefig(folder / "loss.png", dpi=150)

@@ -40,22 +40,23 @@ def save(net: Network, path: Any) -> None:
     """
     definition, arrays = net._state()
     numeric_array(arrays["theta"], "theta", net.dtype)
+    check_target(path, "path")
     header = {"format": FORMAT, "version": str(VERSION), "definition": json.dumps(definition)}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     data = safetensors_module().numpy.save(arrays, header)
     write_atomically(Path(path), data)
 
 
-def check_target(path: Any) -> None:
+def check_target(path: Any, name: str) -> None:
     """Raise before work begins if a network could not be saved to `path`."""
     safetensors_module()
     if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"checkpoint must be a path; got {path!r}")
+        raise TypeError(f"{name} must be a path; got {path!r}")
     path = Path(path)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"checkpoint: there is no folder {str(path.parent)!r}")
+        raise FileNotFoundError(f"{name}: there is no folder {str(path.parent)!r}")
     if path.is_dir():
-        raise IsADirectoryError(f"checkpoint: {str(path)!r} is a folder")
+        raise IsADirectoryError(f"{name}: {str(path)!r} is a folder")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

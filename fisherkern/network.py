@@ -10,6 +10,7 @@ import numpy as np
 from . import _network, _pass, initialization, topology
 from ._validation import (
     available_threads,
+    boolean,
     finite_number,
     float_dtype,
     frozen_flags,
@@ -84,6 +85,7 @@ class Network:
         self.interpretation = check_name(interpretation, INTERPRETATIONS, "interpretation")
         self.leaky_slope = finite_number(leaky_slope, "leaky_slope", least=0,
                                          most=float(np.finfo(self.dtype).max))
+        allow_parallel = boolean(allow_parallel, "allow_parallel")
         rng = random_generator(rng)
         columns = topology.edge_columns(edges)
         self.n_units = max(int(max(column.max() for column in columns)) + 1, self.n_inputs + 1)
@@ -166,6 +168,7 @@ class Network:
         **options
             As for `Network`. A unit that a draw leaves without inputs gets one at random.
         """
+        replace = boolean(replace, "replace")
         rng = random_generator(rng)
         edges = topology.layer_edges(sizes, fan_in, fan_out, density, replace, rng)
         sizes = list(sizes)

@@ -83,13 +83,17 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
     quasi = settings["statistics"] == _pass.REDUCTIONS["quasi_diagonal"]
     unitwise = settings["statistics"] == _pass.REDUCTIONS["unitwise"]
     centred = quasi or (unitwise and settings["damping"] == "range")
-    frozen = net.frozen.view(np.uint8).copy() if net.frozen.any() else None
     # in place, or a copy where X is of another dtype than the network
     theta = net.theta.astype(X.dtype, copy=False)
-    trainer = _loop.Trainer(net._dag, theta, batch_size, settings, frozen,
+    trainer = _loop.Trainer(net._dag, theta, batch_size, settings, frozen_bytes(net),
                             input_means(net, X) if centred else None, available_threads(n_threads))
     trainer.set_data(X, Y)
     return trainer
+
+
+def frozen_bytes(net: Network) -> np.ndarray | None:
+    """A copy of the frozen flags as the kernels take them; None where nothing is frozen."""
+    return net.frozen.view(np.uint8).copy() if net.frozen.any() else None
 
 
 class MetricGradient(Optimizer):
@@ -136,6 +140,8 @@ class MetricGradient(Optimizer):
                 raise ValueError(f"damping must be 'range' or a number; got {damping!r}")
         else:
             damping = finite_number(damping, "damping", least=0)
+        if self.n_init is not None:
+            positive_integer(self.n_init, "n_init")
         return {"method": "metric", "signals": _pass.SIGNALS[SIGNALS[kind]],
                 "statistics": _pass.REDUCTIONS[reduction], "damping": damping}
 
@@ -149,10 +155,9 @@ class MetricGradient(Optimizer):
         """Samples whose mean starts the metric of online training."""
         if self.n_init is None:
             return min(n_samples, 10 * int(np.diff(net.indptr).max()))
-        n_init = positive_integer(self.n_init, "n_init")
-        if n_init > n_samples:
-            raise ValueError(f"n_init must be at most n_samples = {n_samples}; got {n_init}")
-        return n_init
+        if self.n_init > n_samples:
+            raise ValueError(f"n_init must be at most n_samples = {n_samples}; got {self.n_init}")
+        return int(self.n_init)
 
 
 class BackpropagatedMetricGradient(MetricGradient):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import _loop
-from ._validation import finite_number, positive_integer, random_generator
+from ._validation import boolean, finite_number, positive_integer, random_generator
 from .history import History
 from .io import check_target
 from .network import Network, raise_fault
-from .optimizers import Optimizer, make_trainer
+from .optimizers import Optimizer, frozen_bytes, make_trainer
 
 # seconds of work between two looks at Ctrl-C, progress and callbacks
 _CHUNK_SECONDS = 0.05
@@ -66,6 +66,10 @@ class EarlyStopping:
         self._network: Network | None = None
         self._start()
 
+    def __repr__(self) -> str:
+        return (f"EarlyStopping(patience={self.patience!r}, min_delta={self.min_delta!r}, "
+                f"restore_best={self.restore_best!r})")
+
     def _start(self) -> None:
         self.best_loss, self.best_step = np.inf, 0
         self._best_theta: np.ndarray | None = None
@@ -102,7 +106,12 @@ class _Plan:
     rule: str  # of the compiled loop
     factors: Callable[[int, int], np.ndarray]  # of steps [first, last)
     learning_rate: float
-    evaluate_every: int
+    period: tuple[int, int]  # steps between evaluations, as a fraction
+
+    def next_evaluation(self, done: int) -> int:
+        """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
+        steps, periods = self.period
+        return min(self.n_steps, -(-(done * periods // steps + 1) * steps // periods))
 
 
 def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
@@ -175,7 +184,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     callbacks = _checked_callbacks(callbacks, held_out is not None)
     if checkpoint is not None:
-        check_target(checkpoint)
+        check_target(checkpoint, "checkpoint")
     trainer = _start(net, X, Y, optimizer, plan, trust_radius, n_threads)
     run = _Run(net, trainer, plan, X.shape[0], rng, held_out, callbacks, checkpoint, n_threads)
     return run.go(progress)
@@ -216,6 +225,7 @@ def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
 
 def _plan(net: Network, optimizer: Optimizer, n_samples: int, steps: int | None,
           epochs: int | None, batch_size: int | None, online: bool, step_size: Any) -> _Plan:
+    online = boolean(online, "online")
     if (steps is None) == (epochs is None):
         raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
                          f"epochs={epochs!r}")
@@ -230,8 +240,8 @@ def _plan(net: Network, optimizer: Optimizer, n_samples: int, steps: int | None,
     else:
         n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
     rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
-    every = n_steps // _EVALUATIONS if mode == "whole" else round(n_samples / size)
-    return _Plan(mode, n_steps, size, rule, factors, rate, max(1, every))
+    period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
+    return _Plan(mode, n_steps, size, rule, factors, rate, period)
 
 
 def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:
@@ -380,7 +390,7 @@ class _Run:
         if self.every_step:
             return 1
         if self.held_out is not None:
-            size = min(size, self.plan.evaluate_every - done % self.plan.evaluate_every)
+            size = min(size, self.plan.next_evaluation(done) - done)
         return size
 
     def _chunk(self, done: int, size: int) -> None:
@@ -409,19 +419,25 @@ class _Run:
     def _after(self, done: int) -> None:
         """Validation, callbacks and checkpoint after `done` steps."""
         measured = None
-        if self.held_out is not None and (done % self.plan.evaluate_every == 0
-                                          or done == self.plan.n_steps):
+        if self.held_out is not None and done == self.plan.next_evaluation(done - 1):
             measured = self.net.loss(*self.held_out, n_threads=self.n_threads)
             self.history.validation.append((done, measured))
-        event = Event(done, self.history.last_loss, self.net, measured)
-        for callback in self.callbacks:
-            if getattr(callback, "on_validation", False) and measured is None:
-                continue
-            if callback(event):
-                self.history.stopped = "callback"
+        if self.callbacks:
+            self._call(Event(done, self.history.last_loss, self.net, measured))
         if self.checkpoint is not None and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
             self.net.save(self.checkpoint)
             self.saved_at = time.monotonic()
+
+    def _call(self, event: Event) -> None:
+        """Callbacks, which may assign theta and frozen."""
+        theta, frozen = self.net.theta.copy(), self.net.frozen.copy()
+        for callback in self.callbacks:
+            if getattr(callback, "on_validation", False) and event.validation is None:
+                continue
+            if callback(event):
+                self.history.stopped = "callback"
+        if not (np.array_equal(theta, self.net.theta) and np.array_equal(frozen, self.net.frozen)):
+            self.trainer.restart(frozen_bytes(self.net))
 
 
 class _NoBar:

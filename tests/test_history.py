@@ -31,8 +31,8 @@ def data():
 @pytest.mark.parametrize(("options", "n_steps", "validations"), [
     ({"steps": 7}, 7, [1, 2, 3, 4, 5, 6, 7]),
     ({"epochs": 3}, 3, [1, 2, 3]),
-    ({"epochs": 2, "batch_size": 20}, 5, [2, 4, 5]),
-    ({"steps": 9, "batch_size": 20}, 9, [2, 4, 6, 8, 9]),
+    ({"epochs": 2, "batch_size": 20}, 5, [3, 5]),
+    ({"steps": 9, "batch_size": 20}, 9, [3, 5, 8, 9]),
     ({"epochs": 2, "online": True, "step_size": "constant"}, 100, [50, 100]),
     ({"steps": 250}, 250, list(range(2, 251, 2))),
 ])
@@ -120,6 +120,46 @@ def test_callback_sees_every_step_and_stops(data):
     assert [loss for _, loss, _ in seen] == history.loss.tolist()
     assert [measured for _, _, measured in seen] == [step == 5 for step in range(1, 8)]
     assert (history.stopped, len(history)) == ("callback", 7)
+
+
+def prune(event):
+    """Removes the smallest weight that is left, in place, after every other step."""
+    net = event.network
+    if event.step % 2 == 0:
+        weight = np.argmin(np.where(net.frozen, np.inf, np.abs(net.theta)))
+        net.theta[weight], net.frozen[weight] = 0, True
+
+
+@pytest.mark.parametrize("step_size", ["adaptive", "constant"])
+@pytest.mark.parametrize("optimizer", [
+    QuasiDiagonal(learning_rate=0.1), optimizers.Backpropagation(0.1), optimizers.Momentum(0.1),
+    optimizers.Adam(0.1)])
+def test_weights_pruned_by_a_callback_stay_at_zero(data, optimizer, step_size):
+    net, X, Y = data
+    net.initialize(rng=0)
+    history = fk.train(net, X, Y, optimizer, steps=12, step_size=step_size, callbacks=prune)
+    assert net.frozen.sum() == 6
+    assert not net.theta[net.frozen].any()
+    assert net.theta[~net.frozen].all()
+    assert len(history) == 12
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_theta_assigned_by_a_callback_is_where_training_goes_on(data, cancelled):
+    net, X, Y = data
+    net.initialize(rng=0)
+    start = net.theta.copy()
+
+    def back(event):
+        net.theta = start / 2
+
+    optimizer = optimizers.Backpropagation(1e6 if cancelled else 1e-3)
+    history = fk.train(net, X, Y, optimizer, steps=1, callbacks=back)
+    assert history.accepted[0] != cancelled
+    net.theta = start
+    history = fk.train(net, X, Y, optimizer, steps=2, callbacks=back)
+    net.theta = start / 2
+    assert history.loss[1] == pytest.approx(net.loss(X, Y))
 
 
 def test_error_in_a_callback_passes_through(data):
@@ -289,6 +329,8 @@ def test_spherical_target_of_probability_zero_is_a_value_error(options):
     ({"batch_size": 0}, ValueError, "batch_size"),
     ({"batch_size": 51}, ValueError, "batch_size must be at most n_samples = 50"),
     ({"batch_size": 2.0}, TypeError, "batch_size"),
+    ({"online": 1}, TypeError, "online must be True or False; got 1"),
+    ({"optimizer": QuasiDiagonal(n_init=0)}, ValueError, "n_init must be at least 1; got 0"),
     ({"online": True, "batch_size": 1}, ValueError, "online training takes one sample"),
     ({"step_size": "armijo"}, ValueError, "step_size must be"),
     ({"step_size": 0.1}, ValueError, "step_size must be"),

@@ -47,8 +47,8 @@ cdef class Trainer:
     cdef readonly object theta, frozen, shift
     cdef dict settings
 
-    def __init__(self, Dag dag, theta, int64_t batch_size, dict settings, frozen=None, shift=None,
-                 int n_threads=1):
+    def __cinit__(self, Dag dag, theta, int64_t batch_size, dict settings, frozen=None,
+                  shift=None, int n_threads=1):
         cdef LoopView* v = &self.view
         cdef size_t address = theta.ctypes.data
         cdef bint by_range = settings["damping"] == "range"
@@ -56,7 +56,8 @@ cdef class Trainer:
         self.settings = settings
         self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
                           settings["signals"], settings["statistics"], n_threads, by_range)
-        self.theta, self.frozen, self.shift = theta, frozen, shift
+        self.theta, self.shift = theta, shift
+        self._freeze(frozen)
         self.batch.set_theta(theta)
         v.batch, v.theta, v.batch_size = &self.batch.view, <void*>address, batch_size
         v.method, v.rule = METHODS[settings["method"]], RULES[settings["rule"]]
@@ -81,9 +82,6 @@ cdef class Trainer:
         v.step.root = self.settings["root"]
         v.step.solve.rule = FK_DAMPING_RANGE if by_range else FK_DAMPING_ABSOLUTE
         v.step.solve.value = self.settings["range_damping" if by_range else "damping"]
-        if self.frozen is not None:
-            address = self.frozen.ctypes.data
-            v.step.solve.frozen = <const uint8_t*>address
         if self.shift is not None:
             address = self.shift.ctypes.data
             v.step.solve.shift = b.shift = <const void*>address
@@ -135,6 +133,18 @@ cdef class Trainer:
         """As `Pass.set_data`."""
         self.batch.set_data(inputs, targets)
         self.batch.view.shift = self.view.step.solve.shift
+
+    def restart(self, frozen):
+        """theta or the frozen flags were changed between two runs: what was known of them is
+        not; running means go on."""
+        self._freeze(frozen)
+        self.view.phase = FRESH
+        self.view.resolved = False
+
+    def _freeze(self, frozen):
+        cdef size_t address = 0 if frozen is None else frozen.ctypes.data
+        self.frozen = frozen
+        self.view.step.solve.frozen = <const uint8_t*>address
 
     def start_metric(self, sums, double loss, double rate):
         """Start the running metric from the mean `loss` and the `Pass.sums()` of other samples;
@@ -267,8 +277,6 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
     sum_and_blend(v, u0, u1)
-    if v.step.solve.frozen != NULL and v.method != METRIC:
-        v.step.leaves.mask(first, last, v.step.solve.frozen, v.batch.slots[0].gradient)
     if v.method == GRADIENT:
         memcpy(<char*>direction + first * v.batch.itemsize,
                <char*>v.batch.slots[0].gradient + first * v.batch.itemsize,
@@ -282,6 +290,8 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     else:
         v.step.direction = direction
         v.failed[thread] = not solve_units(&v.step, u0, u1, v.work[thread])
+    if v.step.solve.frozen != NULL and v.method != METRIC:
+        v.step.leaves.mask(first, last, v.step.solve.frozen, direction)
     if v.method == METRIC or v.rule != CONSTANT:
         for k in range(u0, u1):
             v.unit_decrement[k] = v.step.leaves.decrement(

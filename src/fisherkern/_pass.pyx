@@ -209,7 +209,8 @@ cdef class Pass:
 
     def sums(self):
         """Slots summed in their order and divided by the samples: gradient, diagonal, cross,
-        blocks (None where not accumulated), and low, high."""
+        blocks (None where not accumulated), and low, high. Once after each run: the sums are
+        made in place."""
         cdef PassView* v = &self.view
         cdef fk_slot* slot = &v.slots[0]
         cdef double scale = 1.0 / v.n_samples
@@ -365,7 +366,7 @@ cdef void run_output(PassView* v, char* rows, int slot, int64_t first, int n) no
         v.leaves.store(<char*>direct + v.leaves.tile * v.itemsize, 2, NULL, v.dag.n_outputs,
                        first, n, v.out_output_metric)
     if fault.sample >= 0 and v.slot_fault[slot].sample < 0:
-        v.slot_fault[slot] = fk_fault(<int32_t>(first + fault.sample), fault.output)
+        v.slot_fault[slot] = fk_fault(first + fault.sample, fault.output)
     for t in range(n):
         v.slot_loss[slot] += losses[t]
         if v.sample_loss != NULL:

@@ -36,7 +36,8 @@ cdef extern from "simd/fk.h" nogil:
         void* high
 
     ctypedef struct fk_fault:
-        int32_t sample, output
+        int64_t sample
+        int32_t output
 
     ctypedef struct fk_tile_leaves:
         int tile

@@ -60,7 +60,8 @@ typedef struct {
 
 /* Where a loss cannot be differentiated: an output of zero that its target needs. */
 typedef struct {
-    int32_t sample, output;  /* -1: no fault */
+    int64_t sample;  /* -1: no fault */
+    int32_t output;
 } fk_fault;
 
 /* The leaf loops of one dtype and one tile width. `void *` points to that dtype. */

@@ -55,7 +55,7 @@ class BuildKernels(build_ext):
 def extension(name):
     sources = [str(SOURCE / f"{name}.pyx")]
     if name == "_simd":
-        sources.append(str(SOURCE / "simd" / "leaves.c"))
+        sources += sorted(map(str, (SOURCE / "simd").glob("*.c")))
     return Extension(
         f"fisherkern.{name}",
         sources,

@@ -9,7 +9,7 @@ import numpy as np
 cimport cython
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
@@ -241,9 +241,16 @@ def activate(rows, int code, double leaky_slope):
     out = np.empty_like(rows)
     cdef double[:, ::1] a = out
     cdef int64_t i, t
+    cdef void* memory = NULL
+    if posix_memalign(&memory, 64, 2 * 64 * sizeof(double)):
+        raise MemoryError("no memory for one row of activities")
+    cdef double* aligned = <double*>memory
     for i in range(z.shape[0]):
         for t in range(0, z.shape[1], 64):
-            tile_leaves(True, 64).activate(code, leaky_slope, &z[i, t], &a[i, t])
+            memcpy(aligned, &z[i, t], 64 * sizeof(double))
+            tile_leaves(True, 64).activate(code, leaky_slope, aligned, aligned + 64)
+            memcpy(&a[i, t], aligned + 64, 64 * sizeof(double))
+    free(memory)
     return out
 
 

@@ -88,3 +88,5 @@ cdef extern from "simd/fk.h" nogil:
     const fk_tile_leaves* fk_tile_select(int is_double, int tile)
     const fk_step_leaves* fk_step_select(int is_double)
     const char* fk_isa()
+    const char* fk_available_isa(int)
+    int fk_choose_isa(const char*)

@@ -127,6 +127,22 @@ typedef struct {
                     int64_t last, double rate);
 } fk_step_leaves;
 
+/* All leaf loops of one instruction set, by float32/float64 and tile widths 16, 32, 64. */
+typedef struct {
+    const char *isa;
+    const fk_tile_leaves *tiles[2][3];
+    const fk_step_leaves *step[2];
+} fk_leaves;
+
+/* GCC compiles a file for another target by a pragma. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define FK_HAS_AVX2 1
+#else
+#define FK_HAS_AVX2 0
+#endif
+
+const char *fk_available_isa(int i);     /* the i-th that this machine runs, or NULL */
+int fk_choose_isa(const char *isa);      /* 0: not available */
 const fk_tile_leaves *fk_tile_select(int is_double, int tile);
 const fk_step_leaves *fk_step_select(int is_double);
 const char *fk_isa(void);

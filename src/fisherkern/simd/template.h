@@ -5,10 +5,6 @@
 #define FK_JOIN_(a, b) a##_##b
 #define FK_JOIN(a, b) FK_JOIN_(a, b)
 
-#ifndef FK_VECTOR_BYTES
-#define FK_VECTOR_BYTES 16
-#endif
-
 #define FK_INLINE static inline __attribute__((always_inline))
 
 #if FK_REAL_IS_DOUBLE

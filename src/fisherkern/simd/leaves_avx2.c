@@ -1,0 +1,8 @@
+#include "fk.h"
+
+#if FK_HAS_AVX2
+#pragma GCC target("avx2,fma")
+#define FK_ISA avx2
+#define FK_VECTOR_BYTES 32
+#include "leaves.h"
+#endif

@@ -18,8 +18,10 @@ ACTIVATIONS = ("identity", "sigmoid", "tanh", "relu", "leaky_relu", "erf", "lecu
 # in the order of enum fk_interpretation
 INTERPRETATIONS = ("square", "bernoulli", "softmax", "spherical")
 
-# their slope is a function of z that the activity does not determine
-SLOPE_NEEDS_Z = frozenset({"erf", "softplus", "silu", "gelu"})
+# their slope is read off the activity; that of the others is kept by the forward pass
+SLOPE_FROM_ACTIVITY = ("identity", "relu", "leaky_relu")
+# enum fk_keeps
+KEEPS_SLOPE, KEEPS_Z = 1, 2
 RELU_FAMILY = frozenset({"relu", "leaky_relu", "softplus", "silu", "gelu"})
 # activities in a known interval, which Bernoulli outputs map to probabilities
 BERNOULLI_ACTIVATIONS = ("sigmoid", "tanh", "erf", "lecun_tanh")

@@ -23,7 +23,9 @@ from ._validation import (
 from .interpretations import (
     ACTIVATIONS,
     INTERPRETATIONS,
-    SLOPE_NEEDS_Z,
+    KEEPS_SLOPE,
+    KEEPS_Z,
+    SLOPE_FROM_ACTIVITY,
     check_bernoulli_outputs,
     check_name,
     check_targets,
@@ -96,15 +98,16 @@ class Network:
         _network.check_edges(columns, self.n_inputs, self.n_units, allow_parallel)
         self.activations = unit_activations(activation, self.n_inputs, self.n_units)
         self.outputs = self._output_units(outputs, columns[0])
-        keeps_z = np.zeros(self.n_units, np.uint8)
-        keeps_z[self.n_inputs:] = np.isin(self.activations, sorted(SLOPE_NEEDS_Z))
+        keeps = np.zeros(self.n_units, np.uint8)
+        keeps[self.n_inputs:] = np.where(np.isin(self.activations, SLOPE_FROM_ACTIVITY), 0,
+                                         KEEPS_SLOPE)
         if self.interpretation == "bernoulli":
             check_bernoulli_outputs(self.outputs, self.activations, self.n_inputs)
-            keeps_z[self.outputs] = 1
+            keeps[self.outputs] = KEEPS_Z
         codes = np.zeros(self.n_units, np.uint8)
         codes[self.n_inputs:] = [ACTIVATIONS.index(name) for name in self.activations]
         self._dag = _network.Dag(columns[0], columns[1], self.n_inputs, self.n_units, self.outputs,
-                                 codes, keeps_z, self.leaky_slope)
+                                 codes, keeps, self.leaky_slope)
         self.indptr = self._dag.indptr
         for array in (self.indptr, self.outputs):
             array.flags.writeable = False

@@ -102,7 +102,7 @@ cdef class Dag:
     """
 
     def __init__(self, sources, targets, int n_inputs, int n_units, outputs, activation,
-                 keeps_z, double leaky_slope):
+                 keeps, double leaky_slope):
         cdef int64_t n_edges = sources.shape[0]
         by_source, _ = counting_order(sources, n_units)
         by_target, in_start = counting_order(targets[by_source], n_units)
@@ -119,7 +119,7 @@ cdef class Dag:
         self._check_reached(n_inputs, in_start, source, levels)
         self._number(n_inputs, levels)
         self._index(n_inputs, n_units, n_edges, in_start, source, target)
-        self._link(n_inputs, n_units, outputs, activation, keeps_z, leaky_slope)
+        self._link(n_inputs, n_units, outputs, activation, keeps, leaky_slope)
 
     def _check_reached(self, int64_t n_inputs, in_start, source, levels):
         """A unit is reached when any of its sources is; visited in topological order."""
@@ -173,7 +173,7 @@ cdef class Dag:
         self.view.n_edges = n_edges
         self.view.n_parameters = n_parameters
 
-    def _link(self, int n_inputs, int n_units, outputs, activation, keeps_z, double leaky_slope):
+    def _link(self, int n_inputs, int n_units, outputs, activation, keeps, double leaky_slope):
         """Point `view` into arrays that this object keeps alive."""
         order = self._keep["order"]
         self.outputs = self.position[outputs]
@@ -185,14 +185,14 @@ cdef class Dag:
         cdef const int32_t[::1] out_parameter = _padded(self._keep["out_parameter"])
         cdef const int64_t[::1] block = self.block, out_start = self.out_start
         cdef const int64_t[::1] packed = self.packed, indptr = self.indptr
-        cdef const uint8_t[::1] code = activation[order], keeps = keeps_z[order]
+        cdef const uint8_t[::1] code = activation[order], kept = keeps[order]
         self._keep = (position, output, slots, fan_in, source, out_target, out_parameter, block,
-                      out_start, packed, indptr, code, keeps)
+                      out_start, packed, indptr, code, kept)
         v = &self.view
         v.n_units, v.n_inputs, v.n_outputs = n_units, n_inputs, len(outputs)
         v.leaky_slope = leaky_slope
         v.outputs, v.output_slot, v.position = &output[0], &slots[0], &position[0]
-        v.activation, v.keeps_z = &code[0], &keeps[0]
+        v.activation, v.keeps = &code[0], &kept[0]
         v.block, v.fan_in, v.source = &block[0], &fan_in[0], &source[0]
         v.out_start, v.out_target = &out_start[0], &out_target[0]
         v.out_parameter, v.packed, v.indptr = &out_parameter[0], &packed[0], &indptr[0]

@@ -248,7 +248,8 @@ def activate(rows, int code, double leaky_slope):
     for i in range(z.shape[0]):
         for t in range(0, z.shape[1], 64):
             memcpy(aligned, &z[i, t], 64 * sizeof(double))
-            tile_leaves(True, 64).activate(code, leaky_slope, aligned, aligned + 64)
+            tile_leaves(True, 64).activate(code, leaky_slope, aligned, aligned + 64,
+                                           NULL)
             memcpy(&a[i, t], aligned + 64, 64 * sizeof(double))
     free(memory)
     return out

@@ -15,7 +15,7 @@ cdef extern from "simd/fk.h" nogil:
         double leaky_slope
         const int32_t* outputs
         const uint8_t* activation
-        const uint8_t* keeps_z
+        const uint8_t* keeps
         const int32_t* output_slot
         const int64_t* block
         const int32_t* fan_in
@@ -45,7 +45,7 @@ cdef extern from "simd/fk.h" nogil:
         void (*load_classes)(const int64_t*, int64_t, const int64_t*, int64_t, int,
                              void*) noexcept nogil
         void (*store)(const void*, int, const int32_t*, int64_t, int64_t, int, void*) noexcept nogil
-        void (*activate)(int, double, const void*, void*) noexcept nogil
+        void (*activate)(int, double, const void*, void*, void*) noexcept nogil
         void (*forward)(const fk_dag*, const void*, void*, void*, int, int) noexcept nogil
         fk_fault (*output)(const fk_dag*, int, int, int, const void*, const void*, int,
                            const void*, void*, double*) noexcept nogil

@@ -9,13 +9,12 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     const size_t stride = (size_t)rows * FK_TILE;
     const int32_t slot = dag->output_slot[p];
     REAL *own = signals + (size_t)p * stride;
-    REAL r[FK_TILE] __attribute__((aligned(64)));
+    REAL buffer[FK_TILE] __attribute__((aligned(64)));
     if (dag->out_start[p] == dag->out_start[p + 1] && slot >= 0 && !squares && !unreduced) {
         memcpy(own, direct + (size_t)slot * 2 * FK_TILE, stride * sizeof(REAL));
         return;
     }
-    NAME(slopes)(dag->activation[p], dag->leaky_slope, activities + (size_t)p * FK_TILE, own,
-                 r);
+    const REAL *r = NAME(slopes)(dag, p, activities + (size_t)p * FK_TILE, own, buffer);
     for (int c = 0; c < VECS; c += WIDTH) {
         VEC b[WIDTH], m[WIDTH];
         for (int v = 0; v < WIDTH; v++) b[v] = m[v] = (VEC){0};

@@ -63,15 +63,17 @@ FK_INLINE VEC NAME(exp_minus)(VEC x)
     return NAME(select)(gone, (VEC){0}, scale * (1 + (r + NAME(exp_tail)(r))));
 }
 
-/* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0 */
-FK_INLINE VEC NAME(tanh)(VEC x)
+/* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0; and the slope
+ * 4 (1 + e) / (2 + e)^2, which keeps them far from it. */
+FK_INLINE VEC NAME(tanh)(VEC x, VEC *slope)
 {
     VEC scale;
     const VEC size = NAME(magnitude)(x);
-    const VEC y = NAME(select)(size > TANH_FLAT, (VEC){0} + TANH_FLAT, size) * (REAL)-2;
-    const VEC r = NAME(reduce)(y, &scale);
-    const VEC e = scale * (r + NAME(exp_tail)(r)) + (scale - 1);
-    const VEC t = NAME(select)(size > TANH_FLAT, (VEC){0} + 1, -e / (2 + e));
+    const BITS gone = size > LOG_TINY / 2;
+    const VEC r = NAME(reduce)(NAME(select)(gone, (VEC){0}, size) * (REAL)-2, &scale);
+    const VEC rest = r + NAME(exp_tail)(r), e = scale * rest + (scale - 1), part = 1 / (2 + e);
+    const VEC t = NAME(select)(gone, (VEC){0} + 1, -e * part);
+    *slope = NAME(select)(gone, (VEC){0}, (2 * part) * (2 * part) * (scale * (1 + rest)));
     return (VEC)((BITS)t | ((BITS)x & ~SIGN_OFF));
 }
 

@@ -16,6 +16,9 @@ enum fk_activation {
     FK_ERF, FK_LECUN_TANH, FK_SOFTPLUS, FK_SILU, FK_GELU
 };
 
+/* What the forward pass leaves in a unit's first signal row for what comes after it. */
+enum fk_keeps { FK_KEEPS_NOTHING, FK_KEEPS_SLOPE, FK_KEEPS_Z };
+
 enum fk_interpretation { FK_SQUARE, FK_BERNOULLI, FK_SOFTMAX, FK_SPHERICAL };
 
 /* What the backward pass leaves in the rows of a unit. */
@@ -36,7 +39,7 @@ typedef struct {
     double leaky_slope;
     const int32_t *outputs;        /* (n_outputs,) position of output o */
     const uint8_t *activation;     /* (n_units,) fk_activation */
-    const uint8_t *keeps_z;        /* (n_units,) the forward pass stores z for the backward pass */
+    const uint8_t *keeps;          /* (n_units,) fk_keeps */
     const int32_t *output_slot;    /* (n_units,) index among the outputs, or -1 */
     const int64_t *block;          /* (n_units,) offset of the unit's bias in theta */
     const int32_t *fan_in;         /* (n_units,) bias not counted */
@@ -73,7 +76,7 @@ typedef struct {
                          int64_t first, int n_samples, void *rows);
     void (*store)(const void *rows, int stride, const int32_t *positions, int64_t width,
                   int64_t first, int n_samples, void *out);
-    void (*activate)(int code, double leaky_slope, const void *z, void *activities);
+    void (*activate)(int code, double leaky_slope, const void *z, void *activities, void *slopes);
     void (*forward)(const fk_dag *dag, const void *theta, void *activities, void *signals,
                     int rows, int only_losses);
     fk_fault (*output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,

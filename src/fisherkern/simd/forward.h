@@ -19,7 +19,7 @@ FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, 
     }
 }
 
-/* z goes to the unit's first signal row where the backward pass or the output layer needs it.
+/* The unit's first signal row gets its slopes, or the z that a Bernoulli output works on.
  * With only_losses, a Bernoulli output that feeds no unit has no activity: its layer works on z. */
 static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities_, void *signals_,
                           int rows, int only_losses)
@@ -30,10 +30,11 @@ static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities
         REAL z[FK_TILE] __attribute__((aligned(64)));
         NAME(preactivations)((const REAL *)theta + block, dag->source + block, dag->fan_in[p],
                              activities, z);
-        if (dag->keeps_z[p]) memcpy(signals + (size_t)p * rows * FK_TILE, z, sizeof z);
+        REAL *kept = signals + (size_t)p * rows * FK_TILE;
+        if (dag->keeps[p] == FK_KEEPS_Z) memcpy(kept, z, sizeof z);
         if (only_losses && dag->output_slot[p] >= 0 && dag->out_start[p] == dag->out_start[p + 1])
             continue;
-        NAME(activate)(dag->activation[p], dag->leaky_slope, z,
-                       activities + (size_t)p * FK_TILE);
+        NAME(activate)(dag->activation[p], dag->leaky_slope, z, activities + (size_t)p * FK_TILE,
+                       dag->keeps[p] == FK_KEEPS_SLOPE ? kept : NULL);
     }
 }

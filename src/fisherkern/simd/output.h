@@ -85,10 +85,10 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
         const REAL *z = signals + (size_t)p * rows * FK_TILE, *y = targets + (size_t)o * FK_TILE;
         REAL *value = direct + (size_t)o * 2 * FK_TILE, *modulus = value + FK_TILE;
         const int code = dag->activation[p];
-        REAL r[FK_TILE] __attribute__((aligned(64))), loss[FK_TILE] __attribute__((aligned(64)));
+        REAL loss[FK_TILE] __attribute__((aligned(64)));
         if (interpretation == FK_SQUARE) {
-            NAME(slopes)(code, dag->leaky_slope, a, z, r);
-            NAME(square)(a, y, r, reduced, value, modulus, loss);
+            REAL buffer[FK_TILE] __attribute__((aligned(64)));
+            NAME(square)(a, y, NAME(slopes)(dag, p, a, z, buffer), reduced, value, modulus, loss);
         } else if (code == FK_ERF)
             EACH_SAMPLE {
                 const NAME(direct) d = NAME(bernoulli_erf)(z[t], y[t], reduced);
@@ -206,9 +206,9 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const int32_t p = dag->outputs[o];
         REAL *value = direct + (size_t)o * 2 * FK_TILE;
-        REAL r[FK_TILE] __attribute__((aligned(64)));
-        NAME(slopes)(dag->activation[p], dag->leaky_slope,
-                     activities + (size_t)p * FK_TILE, signals + (size_t)p * rows * FK_TILE, r);
+        REAL buffer[FK_TILE] __attribute__((aligned(64)));
+        const REAL *r = NAME(slopes)(dag, p, activities + (size_t)p * FK_TILE,
+                                     signals + (size_t)p * rows * FK_TILE, buffer);
         for (int t = 0; t < n_samples; t++) {
             value[t] *= r[t];
             if (reduced) value[FK_TILE + t] *= r[t] * r[t];

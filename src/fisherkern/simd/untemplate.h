@@ -7,7 +7,6 @@
 #undef LN2_HIGH
 #undef LN2_LOW
 #undef LOG_TINY
-#undef TANH_FLAT
 #undef MATH
 #undef FK_MATH_FLOAT
 #undef FK_DTYPE

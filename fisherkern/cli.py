@@ -9,7 +9,6 @@ import re
 import sys
 import time
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +21,9 @@ from .interpretations import ACTIVATIONS
 from .io import safetensors_module, write_atomically
 
 _USAGE_ERROR = 2
-_MODEL = "model.safetensors"
+_MOST = 2**31 - 1
+_NEW = {"hidden": [256, 128], "fan_in": 16, "activation": "relu", "dtype": "float32"}
+_MODEL, _RECORD, _PICTURE = "model.safetensors", "run.json", "loss.png"
 _DEFAULT_OPTIMIZER = "quasi-diagonal-backpropagated-metric-gradient"
 
 
@@ -44,8 +45,9 @@ def _integer(least: int) -> Callable[[str], int]:
             number = int(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"must be an integer; got {text!r}") from None
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}; got {number}")
+        if not least <= number <= _MOST:
+            bound = f"least {least}" if number < least else f"most {_MOST}"
+            raise argparse.ArgumentTypeError(f"must be at {bound}; got {number}")
         return number
 
     return parse
@@ -74,7 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         print("fisherkern: interrupted", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
-        print("fisherkern: error:", " ".join(str(error).split()), file=sys.stderr)
+        message = " ".join(str(error).split()) or type(error).__name__
+        print("fisherkern: error:", message, file=sys.stderr)
         return _USAGE_ERROR
     return 0
 
@@ -92,11 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_train)
     add = run.add_argument
     add("data", nargs="?", help=".npz file with X (n_samples, n_features) and class labels y")
-    add("--hidden", type=_integer(1), nargs="*", default=[256, 128], metavar="N",
+    add("--hidden", type=_integer(1), nargs="*", metavar="N",
         help="hidden layer sizes (default: 256 128)")
-    add("--fan-in", type=_integer(1), default=16, metavar="N",
+    add("--fan-in", type=_integer(1), metavar="N",
         help="random sources of each hidden unit (default: 16)")
-    add("--activation", default="relu", choices=ACTIVATIONS, metavar="NAME",
+    add("--activation", choices=ACTIVATIONS, metavar="NAME",
         help=f"of the hidden units: {', '.join(ACTIVATIONS)} (default: relu)")
     add("--model", metavar="FILE", help="start from this saved network instead of a new one")
     add("--optimizer", default=_DEFAULT_OPTIMIZER, type=_kebab, choices=_OPTIMIZERS,
@@ -113,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the split, the network and the batches (default: 0)")
     add("--threads", type=_integer(1), metavar="N",
         help="never changes the result (default: all cores)")
-    add("--dtype", default="float32", choices=("float32", "float64"),
+    add("--dtype", choices=("float32", "float64"),
         help="(default: float32)")
     add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
@@ -128,6 +131,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    _complete(arguments)
     X, y, labels, name = _data(arguments.data)
     optimizer = _optimizer(arguments)
     from .plots import figure_class
@@ -138,7 +142,8 @@ def _train(arguments: argparse.Namespace) -> None:
     kept, held = _split(arguments, y, labels.size)
     rng = np.random.default_rng(arguments.seed)
     net = _network(arguments, X[kept], labels.size, rng)
-    folder = None if arguments.out is None else _given_folder(Path(arguments.out))
+    numeric_array(X, f"{name}: X", net.dtype)  # names the row of the whole data
+    folder = None if arguments.out is None else _given_folder(arguments.out)
     print(f"{name}: {kept.size} samples to train on, {held.size} held out, {X.shape[1]} raw "
           f"features, {labels.size} classes")
     print(net)
@@ -157,6 +162,16 @@ def _train(arguments: argparse.Namespace) -> None:
     _report(result, folder, history)
     if arguments.json:
         print(json.dumps(result | {"folder": str(folder)}))
+
+
+def _complete(arguments: argparse.Namespace) -> None:
+    """Defaults of the options that describe a new network, which a saved one must come without."""
+    for name, default in _NEW.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
+        elif arguments.model is not None:
+            raise ValueError(f"--{name.replace('_', '-')} describes a new network; "
+                             f"{arguments.model!r} has its own")
 
 
 class _Lines:
@@ -189,8 +204,8 @@ def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
         raise ValueError(f"{path!r} is truncated or no .npz file (numpy.savez writes one)")
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("X", "y") if name in file}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            arrays = {name: np.asarray(file[name]) for name in ("X", "y") if name in file}
+    except Exception as error:  # a foreign archive can raise anything
         raise ValueError(f"{path!r} is truncated or no .npz file: {error}") from None
     for name in ("X", "y"):
         if name not in arrays:
@@ -271,12 +286,16 @@ def _result(arguments: argparse.Namespace, net: Network, history: History, X: np
     }
 
 
-def _given_folder(folder: Path) -> Path:
+def _given_folder(out: str) -> Path:
     """--out, made if need be, once it is clear that nothing there would be lost."""
+    if not out:
+        raise ValueError("--out names no folder")
+    folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"--out: {str(folder)!r} is no folder")
-    if (folder / _MODEL).exists():
-        raise FileExistsError(f"--out: {str(folder)!r} already holds a {_MODEL}")
+    for name in (_MODEL, _RECORD, _PICTURE):
+        if (folder / name).exists():
+            raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -297,8 +316,8 @@ def _new_folder(name: str) -> Path:
 def _save(folder: Path, net: Network, history: History, result: dict[str, Any]) -> None:
     net.save(folder / _MODEL)
     record = json.dumps({"result": result, "history": history.to_dict()})
-    write_atomically(folder / "run.json", record.encode())
-    history.plot().figure.savefig(folder / "loss.png", dpi=150)
+    write_atomically(folder / _RECORD, record.encode())
+    history.plot().figure.savefig(folder / _PICTURE, dpi=150)
 
 
 def _report(result: dict[str, Any], folder: Path, history: History) -> None:

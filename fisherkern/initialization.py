@@ -69,7 +69,11 @@ def _scale_level(net, theta, draws, activities, first, last, m):
     source = dag.source[entry]
     used = np.unique(source)
     a = activities[used, :m]
-    width = a.max(axis=1) - a.min(axis=1)
+    with np.errstate(over="ignore"):
+        width = a.max(axis=1) - a.min(axis=1)
+    if not np.isfinite(width).all():
+        unit = net._order[used[np.argmin(np.isfinite(width))]]
+        raise ValueError(f"X: the activities of unit {unit} range over more than float64 holds")
     moving = width > 1e-6 * np.abs(a).max(axis=1)
     scale = np.divide(4.0, width, out=np.zeros_like(width), where=moving)
     frozen = net.frozen[entry]

@@ -100,15 +100,11 @@ def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
     if shape[0] != n_samples:
         raise ValueError(f"Y has {shape[0]} rows and X has {n_samples}")
     if flat and by_class:
-        return _class_indices(Y, n_outputs)
+        return _class_indices(Y, n_outputs, "Y")
     targets = numeric_array(Y, "Y", dtype).reshape(n_samples, n_outputs)
     if interpretation == "square":
         return targets
-    bad = (targets < 0) | (targets > 1)
-    if bad.any():
-        index = first_place(bad)
-        shown = index[:1] if len(shape) == 1 else index
-        raise ValueError(f"Y{place(shown)} = {targets[index]} is no probability")
+    _check_probabilities(targets, "Y", len(shape))
     if by_class:
         off = np.abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4
         if off.any():
@@ -117,11 +113,51 @@ def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
     return targets
 
 
-def _class_indices(Y: Any, n_outputs: int) -> np.ndarray:
-    values = numeric_array(Y, "Y", np.float64)
+def check_draws(draws: Any, interpretation: str, n_samples: int, n_outputs: int,
+                dtype: np.dtype) -> np.ndarray:
+    """Drawn targets as the kernels take them.
+
+    Parameters
+    ----------
+    draws : array_like
+        (n_samples, n_draws) class indices for softmax and spherical; otherwise
+        (n_samples, n_draws, n_outputs).
+
+    Raises
+    ------
+    TypeError, ValueError
+        With the first offending index.
+    """
+    shape = raw_array(draws, "draws").shape
+    by_class = interpretation in ("softmax", "spherical")
+    wanted = "(n_samples, n_draws)" if by_class else f"(n_samples, n_draws, {n_outputs})"
+    if len(shape) != (2 if by_class else 3) or (not by_class and shape[2] != n_outputs):
+        raise ValueError(f"draws must have shape {wanted}; got {shape}")
+    if shape[0] != n_samples:
+        raise ValueError(f"draws has {shape[0]} rows and X has {n_samples}")
+    if shape[1] == 0:
+        raise ValueError(f"draws has no draw; its shape is {shape}")
+    if by_class:
+        return _class_indices(draws, n_outputs, "draws")
+    targets = numeric_array(draws, "draws", dtype)
+    if interpretation == "bernoulli":
+        _check_probabilities(targets, "draws", 3)
+    return targets
+
+
+def _check_probabilities(targets: np.ndarray, name: str, n_shown: int) -> None:
+    """ValueError with the first `n_shown` indices of an entry outside of [0, 1]."""
+    bad = (targets < 0) | (targets > 1)
+    if bad.any():
+        index = first_place(bad)
+        raise ValueError(f"{name}{place(index[:n_shown])} = {targets[index]} is no probability")
+
+
+def _class_indices(values: Any, n_outputs: int, name: str) -> np.ndarray:
+    values = numeric_array(values, name, np.float64)
     bad = (values != np.floor(values)) | (values < 0) | (values >= n_outputs)
     if bad.any():
         index = first_place(bad)
-        raise ValueError(f"Y{place(index)} = {values[index]:g} is no class index "
+        raise ValueError(f"{name}{place(index)} = {values[index]:g} is no class index "
                          f"in 0..{n_outputs - 1}")
     return np.ascontiguousarray(values, np.int64)

@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from . import _pass, _step
-from ._validation import available_threads, finite_number, numeric_array
-from .interpretations import check_name
+from ._validation import (
+    available_threads,
+    finite_number,
+    numeric_array,
+    positive_integer,
+    random_generator,
+)
+from .interpretations import check_draws, check_name
 from .network import Network, raise_fault
 
 # the per-sample weight c_k of each kind, as the kernels call what they leave in a unit's rows
-SIGNALS = {"backpropagated": "values_modulus", "outer_product": "values_squares"}
-KINDS = ("fisher", "backpropagated", "outer_product", "monte_carlo")
+SIGNALS = {"fisher": "values_fisher", "backpropagated": "values_modulus",
+           "outer_product": "values_squares", "monte_carlo": "values_draws"}
+KINDS = tuple(SIGNALS)
 REDUCTIONS = ("full", "unitwise", "quasi_diagonal", "diagonal")
 
 
 def check_kind(kind: str, reduction: str) -> tuple[str, str]:
-    """A supported (kind, reduction) pair; the error names the argument."""
+    """A known (kind, reduction) pair; the error names the argument."""
     check_name(kind, KINDS, "kind")
     check_name(reduction, REDUCTIONS, "reduction")
     if kind == "backpropagated" and reduction == "full":
         raise ValueError("the backpropagated metric has no full form; choose a reduction of "
                          "unitwise, quasi_diagonal or diagonal")
-    if kind not in SIGNALS or reduction == "full":
-        raise NotImplementedError(
-            f"kind {kind!r} with reduction {reduction!r} is not part of this release; kinds "
-            f"{', '.join(SIGNALS)} are, unitwise, quasi_diagonal and diagonal")
     return kind, reduction
 
 
+def check_memory(net: Network, reduction: str) -> None:
+    """MemoryError before a full matrix that the machine cannot hold is asked for."""
+    if reduction != "full" or not hasattr(os, "sysconf"):
+        return
+    needed = 4 * 8 * net.n_parameters**2 / 2**30
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    if needed > present:
+        raise MemoryError(f"reduction 'full' of {net.n_parameters} parameters needs {needed:.0f} "
+                          f"GiB, and this machine has {present:.0f}; choose unitwise or "
+                          "quasi_diagonal")
+
+
+def draw_targets(batch: _pass.Pass, net: Network, draws: Any, rng: Any, n_samples: int) -> None:
+    """Give a pass over drawn targets the checked `draws`, or random numbers from `rng`."""
+    if draws is None:
+        batch.set_draws(batch.random_numbers(random_generator(rng), n_samples), True)
+    else:
+        batch.set_draws(draws, False)
+
+
+def checked_draws(net: Network, draws: Any, kind: str | None, X: np.ndarray) -> Any:
+    """`draws` as `draw_targets` takes them, in X's dtype; None stays None."""
+    if draws is None:
+        return None
+    if kind != "monte_carlo":
+        raise ValueError("draws are targets for kind 'monte_carlo'; "
+                         + (f"kind {kind!r} has none" if kind else "this optimizer has none"))
+    return check_draws(draws, net.interpretation, X.shape[0], net.n_outputs, X.dtype)
+
+
 def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
-           reduction: str = "unitwise", n_threads: int | None = None) -> Metric:
+           reduction: str = "unitwise", n_draws: int = 1, draws: Any = None, rng: Any = None,
+           n_threads: int | None = None) -> Metric:
     """The mean over samples of a metric at the network's parameters.
 
     Every unitwise metric is A_ij = E_x a_i a_j c_k over unit k's incoming parameters, the bias's
-    activity being 1; kinds differ in c_k, reductions in the entries they keep.
+    activity being 1; kinds differ in c_k, reductions in the entries they keep. A full matrix has
+    the products across units too.
 
     Parameters
     ----------
@@ -44,28 +80,52 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
     X : (n_samples, n_inputs) array_like
     Y : array_like, optional
         Targets, needed by kind "outer_product".
-    kind : {"backpropagated", "outer_product"}
-        c_k is the reduced backpropagated modulus [O Def. 7], or the squared reduced
-        backpropagated value [O Def. 10].
-    reduction : {"unitwise", "quasi_diagonal", "diagonal"}
-        Whole unit blocks; [O Def. 6]'s quasi-diagonal; the diagonal.
+    kind : {"fisher", "backpropagated", "outer_product", "monte_carlo"}
+        c_k is the reduced Fisher modulus [O Def. 3, 13]; the reduced backpropagated modulus
+        [O Def. 7, 14]; the squared reduced backpropagated value [O Def. 10]; or the mean of its
+        squares over targets drawn from the output distribution, whose mean over draws is Fisher's.
+    reduction : {"full", "unitwise", "quasi_diagonal", "diagonal"}
+        The whole matrix [O Prop. 27], not for "backpropagated"; whole unit blocks; [O Def. 6]'s
+        quasi-diagonal; the diagonal.
+    n_draws : int
+        Targets drawn per sample, kind "monte_carlo".
+    draws : array_like, optional
+        These targets instead: (n_samples, n_draws) class indices for softmax and spherical,
+        (n_samples, n_draws, n_outputs) otherwise.
+    rng : None, int or numpy.random.Generator
+        Of the drawn targets, which do not depend on `n_threads`.
 
     Returns
     -------
     Metric
         Computed in float64 whatever the network's dtype, which its results have. Costs about
-        four passes, plus O(n_samples sum fan_in^2) for unitwise.
+        four passes, one more per output (fisher) or draw (monte_carlo), plus
+        O(n_samples sum fan_in^2) for unitwise and O(n_samples n_parameters^2) per direction for
+        full.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument and the first offending index.
+    MemoryError
+        The machine cannot hold the full matrix.
     """
     kind, reduction = check_kind(kind, reduction)
+    n_draws = positive_integer(n_draws, "n_draws")
     if kind == "outer_product" and Y is None:
         raise ValueError("kind 'outer_product' needs Y")
+    rng = random_generator(rng)
     X, Y = net._doubled(X, Y)
-    batch = net._pass("statistics", X, Y, n_threads, SIGNALS[kind], reduction)
+    draws = checked_draws(net, draws, kind, X)
+    check_memory(net, reduction)
+    batch = net._pass("statistics", X, Y, n_threads, SIGNALS[kind], reduction,
+                      n_draws if draws is None else draws.shape[1])
+    if kind == "monte_carlo":
+        draw_targets(batch, net, draws, rng, X.shape[0])
     shift = input_means(net, X) if reduction == "quasi_diagonal" else None
     batch.set_shift(shift)
     batch.run()
-    if Y is not None:
-        raise_fault(batch)
+    raise_fault(batch)
     return _CLASSES[reduction](net, batch.sums(), shift, available_threads(n_threads))
 
 
@@ -90,7 +150,7 @@ class Metric:
         self._indptr = net.indptr
         self._frozen = net.frozen.copy()
         self._shift, self._n_threads = shift, n_threads
-        self._entries = sums[1:4]
+        self._sums = sums
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,21 +170,21 @@ class Metric:
     def solve(self, g: Any, damping: float = 0.0) -> np.ndarray:
         """(A + damping)^-1 g, (n_parameters,); [O Remark 12].
 
-        At damping 0, singular blocks give the minimum-norm solution (unitwise), or 0 where the
-        reduced variance vanishes (quasi-diagonal, diagonal). O(n_edges), or O(sum fan_in^3) for
-        unitwise.
+        At damping 0, singular matrices give the minimum-norm solution (full, unitwise), or 0
+        where the reduced variance vanishes (quasi-diagonal, diagonal). O(n_edges), or
+        O(sum fan_in^3) for unitwise and O(n_parameters^3) for full.
         """
         g = self._vector(g, "g")
         damping = finite_number(damping, "damping", least=0)
-        diagonal, cross, blocks = self._entries
         if self._shift is not None:
             # the kernel takes the gradient about the same origin as the moments
             origin = np.where(self._is_bias(), 0, self._shift[self._dag.source])
             g = g - origin * self._spread(g[self._indptr[:-1]])
         frozen = self._frozen.view(np.uint8) if self._frozen.any() else None
         direction = _step.solve(self._dag, _pass.REDUCTIONS[self.reduction],
-                                np.ascontiguousarray(g), diagonal=diagonal,
-                                cross=cross, blocks=blocks, damping=damping, frozen=frozen,
+                                np.ascontiguousarray(g), diagonal=self._sums.diagonal,
+                                cross=self._sums.cross, blocks=self._sums.blocks,
+                                full=self._sums.full, damping=damping, frozen=frozen,
                                 shift=self._shift, n_threads=self._n_threads)
         return self._cast(direction)
 
@@ -170,14 +230,14 @@ class DiagonalMetric(Metric):
     reduction = "diagonal"
 
     def _diagonal(self) -> np.ndarray:
-        return self._entries[0]
+        return self._sums.diagonal
 
     def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
         return (self._diagonal() + damping) * v
 
     def _unit(self, k: int, damping: float) -> np.ndarray:
         span = slice(self._indptr[k], self._indptr[k + 1])
-        return np.diag(np.where(self._free(k), self._entries[0][span] + damping, 0.0))
+        return np.diag(np.where(self._free(k), self._sums.diagonal[span] + damping, 0.0))
 
 
 class QuasiDiagonalMetric(Metric):
@@ -190,7 +250,7 @@ class QuasiDiagonalMetric(Metric):
 
     def _moments(self) -> tuple[np.ndarray, ...]:
         """Per entry: A_00, A_0i and the reduced variance V_i (at a bias: A_00, 0, 0)."""
-        diagonal, cross = self._entries[:2]
+        diagonal, cross = self._sums.diagonal, self._sums.cross
         a00 = self._spread(diagonal[self._indptr[:-1]])
         bias = self._is_bias()
         origin = np.where(bias, 0.0, self._shift[self._dag.source])
@@ -248,7 +308,7 @@ class UnitwiseMetric(Metric):
         start = self._dag.packed[self._dag.position[self._n_inputs + k]]
         block = np.zeros((size, size))
         lower = np.tril_indices(size)
-        block[lower] = self._entries[2][start:start + size * (size + 1) // 2]
+        block[lower] = self._sums.blocks[start:start + size * (size + 1) // 2]
         block.T[lower] = block[lower]
         free = self._free(k)
         return (block + damping * np.eye(size)) * np.outer(free, free)
@@ -263,4 +323,28 @@ class UnitwiseMetric(Metric):
             for k in range(self._n_units - self._n_inputs)])
 
 
-_CLASSES = {cls.reduction: cls for cls in (DiagonalMetric, QuasiDiagonalMetric, UnitwiseMetric)}
+class FullMetric(Metric):
+    """The whole network's matrix E_x a_i a_j r_k r_k' J_k^T Omega J_k' [O Prop. 27], or the mean
+    outer product of gradients."""
+
+    reduction = "full"
+
+    def to_dense(self, damping: float = 0.0) -> np.ndarray:
+        damping = finite_number(damping, "damping", least=0)
+        free = ~self._frozen
+        return self._cast((self._matrix() + np.diag(damping * free)) * np.outer(free, free))
+
+    def _matrix(self) -> np.ndarray:
+        upper = self._sums.full
+        return upper + np.triu(upper, 1).T
+
+    def _diagonal(self) -> np.ndarray:
+        return np.diag(self._sums.full)
+
+    def _product(self, v: np.ndarray, damping: float) -> np.ndarray:
+        upper = self._sums.full
+        return upper @ v + v @ upper - self._diagonal() * v + damping * v
+
+
+_CLASSES = {cls.reduction: cls
+            for cls in (DiagonalMetric, QuasiDiagonalMetric, UnitwiseMetric, FullMetric)}

@@ -109,11 +109,13 @@ class Network:
         self._dag = _network.Dag(columns[0], columns[1], self.n_inputs, self.n_units, self.outputs,
                                  codes, keeps, self.leaky_slope)
         self.indptr = self._dag.indptr
+        # views, which cannot be resized under the kernels
+        self.indptr, self.outputs = self.indptr[:], self.outputs[:]
         for array in (self.indptr, self.outputs):
             array.flags.writeable = False
         self.n_parameters = int(self.indptr[-1])
-        self._theta = np.zeros(self.n_parameters, self.dtype)
-        self._frozen = np.zeros(self.n_parameters, bool)
+        self._theta = np.zeros(self.n_parameters, self.dtype)[:]
+        self._frozen = np.zeros(self.n_parameters, bool)[:]
         if frozen is not None:
             given = frozen_flags(frozen, self.n_edges, "edge")
             self._frozen[self._weight_mask] = given[self._dag.edge_order]
@@ -173,8 +175,8 @@ class Network:
         """
         replace = boolean(replace, "replace")
         rng = random_generator(rng)
+        sizes = topology.layer_sizes(sizes)
         edges = topology.layer_edges(sizes, fan_in, fan_out, density, replace, rng)
-        sizes = list(sizes)
         n = sum(sizes)
         options = {"outputs": np.arange(n - sizes[-1], n), "allow_parallel": replace} | options
         return cls(sizes[0], edges, rng=rng, **options)
@@ -196,6 +198,8 @@ class Network:
                   "w": finite_number(sigma_w, "sigma_w", least=0),
                   "b": finite_number(sigma_b, "sigma_b", least=0)}
         check_name(activation, ACTIVATIONS, "activation")
+        if "frozen" in options:
+            raise TypeError("residual freezes the skip edges; assign `frozen` for more")
         rng = random_generator(rng)
         edges, skip, linear = topology.residual_edges(width, depth)
         names = ([activation] * width + ["identity"] * width) * depth
@@ -231,6 +235,9 @@ class Network:
             n_inputs = int(np.argmax(entered))
             if n_inputs == 0:
                 raise ValueError("matrix has no input: its column 0 holds an entry")
+        elif positive_integer(n_inputs, "n_inputs") >= matrix.shape[0]:
+            raise ValueError(f"n_inputs must be below the matrix's {matrix.shape[0]} units; got "
+                             f"{n_inputs}")
         return cls._with_weights(n_inputs, matrix.shape[0], edges, entries.data, "matrix.data",
                                  options)
 
@@ -345,6 +352,11 @@ class Network:
             theta = initialization.from_data(self, X, rng)
         else:
             theta = initialization.ollivier(self, rng)
+        large = ~self._frozen & ~(np.abs(theta) <= np.finfo(self.dtype).max)
+        if large.any():
+            entry = int(np.argmax(large))
+            raise ValueError(f"X: theta[{entry}] would be {theta[entry]:g}, which does not fit "
+                             f"{self.dtype}; the activities that it weights are too large or small")
         self._theta[:] = np.where(self._frozen, self._theta, theta)
         return self
 
@@ -405,6 +417,28 @@ class Network:
             out[:, self.outputs] += own
         return out
 
+    def transfer_rates(self, X: Any, *, n_threads: int | None = None) -> np.ndarray:
+        """(n_samples, n_units, n_outputs) J_k^o = d a_o / d a_k [O Def. 2].
+
+        O(n_samples n_edges n_outputs).
+        """
+        X = self._checked_inputs(X)
+        out = np.empty((self.n_outputs, X.shape[0], self.n_units), self.dtype)
+        self._pass("backward", X, None, n_threads, signals="transfer_rates").run(rates=out)
+        return np.moveaxis(out, 0, 2)
+
+    def fisher_modulus(self, X: Any, reduced: bool = False, *,
+                       n_threads: int | None = None) -> np.ndarray:
+        """(n_samples, n_units) Phi_k = J_k^T Omega J_k [O Def. 3], or r_k^2 Phi_k where `reduced`.
+
+        A saturated output's Phi_k may be +inf. O(n_samples n_edges n_outputs).
+        """
+        X = self._checked_inputs(X)
+        out = np.empty((X.shape[0], self.n_units), self.dtype)
+        batch = self._pass("backward", X, None, n_threads, signals="values_fisher")
+        batch.run(**{"modulus" if reduced else "sums": out})
+        return out
+
     def _checked_inputs(self, X: Any) -> np.ndarray:
         return sample_array(X, self.n_inputs, self.dtype)
 
@@ -421,11 +455,12 @@ class Network:
                                                                                copy=False)
 
     def _pass(self, stage: str, X: np.ndarray, Y: np.ndarray | None, n_threads: int | None,
-              signals: str = "values", reduction: str = "none") -> _pass.Pass:
+              signals: str = "values", reduction: str = "none", n_draws: int = 1) -> _pass.Pass:
         """A pass over checked arrays, ready to run, in the dtype of X."""
         batch = _pass.Pass(self._dag, X.dtype, X.shape[0], _pass.STAGES[stage],
                            INTERPRETATIONS.index(self.interpretation), _pass.SIGNALS[signals],
-                           _pass.REDUCTIONS[reduction], available_threads(n_threads))
+                           _pass.REDUCTIONS[reduction], available_threads(n_threads),
+                           n_draws=n_draws)
         batch.set_theta(self._theta.astype(X.dtype, copy=False))
         batch.set_data(X, Y)
         return batch

@@ -13,7 +13,14 @@ import numpy as np
 from . import _loop, _pass
 from ._validation import available_threads, finite_number, positive_integer, random_generator
 from .interpretations import INTERPRETATIONS
-from .metrics import SIGNALS, check_kind, input_means
+from .metrics import (
+    SIGNALS,
+    check_kind,
+    check_memory,
+    checked_draws,
+    draw_targets,
+    input_means,
+)
 from .network import Network, raise_fault
 
 # mathematics of the range rule: epsilon of V_i + epsilon A_00 R_i^2
@@ -26,6 +33,8 @@ class Optimizer:
     """What `train` and `direction` need of every optimizer: kernel settings and defaults."""
 
     has_metric = False
+    kind: str | None = None
+    reduction: str | None = None
     learning_rate: float | None = None
 
     def _settings(self) -> dict[str, Any]:
@@ -40,7 +49,8 @@ class Optimizer:
                   n_threads: int | None = None) -> np.ndarray:
         """(n_parameters,) direction delta of one batch, before any learning rate; theta moves
         along ``theta + learning_rate * delta``. Nothing is changed; a state starts at zero.
-        Computed in float64 whatever the network's dtype, which the result has.
+        Computed in float64 whatever the network's dtype, which the result has. A Monte Carlo
+        metric draws its targets from `rng`, or takes `draws` as `fisherkern.metric` does.
 
         Raises
         ------
@@ -49,11 +59,13 @@ class Optimizer:
         FloatingPointError
             The loss or the direction is not finite.
         """
-        if draws is not None:
-            raise ValueError("draws are targets for kind 'monte_carlo'; this optimizer has none")
-        random_generator(rng)
+        rng = random_generator(rng)
         X, Y = net._doubled(X, Y)
-        trainer = make_trainer(self, net, X, Y, X.shape[0], n_threads)
+        draws = checked_draws(net, draws, self.kind, X)
+        given = {} if draws is None else {"n_draws": draws.shape[1]}
+        trainer = make_trainer(self, net, X, Y, X.shape[0], n_threads, **given)
+        if self.kind == "monte_carlo":
+            draw_targets(trainer.batch, net, draws, rng, X.shape[0])
         direction, status = trainer.direction(np.arange(X.shape[0]))
         with np.errstate(over="ignore"):
             direction = direction.astype(net.dtype, copy=False)
@@ -78,8 +90,10 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
         "signals": _pass.SIGNALS["values"], "statistics": _pass.REDUCTIONS["none"],
         "damping": 0.0, "range_damping": RANGE_DAMPING, "metric_rate": None, "warm_start": False,
         "rule": "constant", "learning_rate": 0.0, "trust_radius": 0.0, "noise_floor": None,
-        "whole_batch": True, "decay": (0.0, 0.0, 0.0),
+        "whole_batch": True, "decay": (0.0, 0.0, 0.0), "n_draws": 1,
     } | optimizer._settings() | control
+    if optimizer.reduction is not None:
+        check_memory(net, optimizer.reduction)
     quasi = settings["statistics"] == _pass.REDUCTIONS["quasi_diagonal"]
     unitwise = settings["statistics"] == _pass.REDUCTIONS["unitwise"]
     centred = quasi or (unitwise and settings["damping"] == "range")
@@ -111,25 +125,29 @@ class MetricGradient(Optimizer):
     metric_update_rate : float, optional
         Of the running metric. Default: whole batch: this batch alone; mini-batches: 0.02;
         online: 1 / (10 (largest fan-in + 1)).
+    n_draws : int
+        Targets drawn per sample, kind "monte_carlo".
     n_init : int, optional
         Online: samples whose mean starts the metric. Default: 10 (largest fan-in + 1).
 
     Notes
     -----
-    One step costs O(n_edges) per sample, plus O(sum fan_in^2) per sample and O(sum fan_in^3) per
-    step for the unitwise reduction.
+    One step costs O(n_edges) per sample; kind "fisher" as much for each output and "monte_carlo"
+    for each draw; unitwise O(sum fan_in^2) per sample and O(sum fan_in^3) per step; full
+    O(n_parameters^2) per sample and direction and O(n_parameters^3) per step.
     """
 
     has_metric = True
 
     def __init__(self, kind: str, reduction: str, *, learning_rate: float | None = None,
                  damping: str | float = "range", metric_update_rate: float | None = None,
-                 n_init: int | None = None) -> None:
+                 n_draws: int = 1, n_init: int | None = None) -> None:
         self.kind = kind
         self.reduction = reduction
         self.learning_rate = learning_rate
         self.damping = damping
         self.metric_update_rate = metric_update_rate
+        self.n_draws = n_draws
         self.n_init = n_init
 
     def _settings(self) -> dict[str, Any]:
@@ -143,7 +161,8 @@ class MetricGradient(Optimizer):
         if self.n_init is not None:
             positive_integer(self.n_init, "n_init")
         return {"method": "metric", "signals": _pass.SIGNALS[SIGNALS[kind]],
-                "statistics": _pass.REDUCTIONS[reduction], "damping": damping}
+                "statistics": _pass.REDUCTIONS[reduction], "damping": damping,
+                "n_draws": positive_integer(self.n_draws, "n_draws")}
 
     def _update_rate(self, mode: str, net: Network) -> float | None:
         if self.metric_update_rate is not None:
@@ -158,6 +177,25 @@ class MetricGradient(Optimizer):
         if self.n_init > n_samples:
             raise ValueError(f"n_init must be at most n_samples = {n_samples}; got {self.n_init}")
         return int(self.n_init)
+
+
+class NaturalGradient(MetricGradient):
+    """Full Fisher matrix [O Prop. 27]: Amari's natural gradient, invariant to every
+    reparametrization; for small networks."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "fisher", "full")
+
+
+class UnitwiseNaturalGradient(MetricGradient):
+    """Unit blocks of the Fisher matrix [O Def. 13]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "fisher", "unitwise")
+
+
+class QuasiDiagonalNaturalGradient(MetricGradient):
+    """Quasi-diagonal reduction of the Fisher matrix [O Def. 6, Prop. 25]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "fisher", "quasi_diagonal")
 
 
 class BackpropagatedMetricGradient(MetricGradient):
@@ -176,6 +214,42 @@ class DiagonalGaussNewton(MetricGradient):
     """Diagonal of the backpropagated metric [O section 2.3]; not invariant."""
 
     __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "diagonal")
+
+
+class OuterProductGradient(MetricGradient):
+    """Full mean outer product of the samples' gradients [O section 2.2]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "outer_product", "full")
+
+
+class UnitwiseOuterProductGradient(MetricGradient):
+    """Unit blocks of the outer product metric [O Def. 10, 14]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "outer_product", "unitwise")
+
+
+class QuasiDiagonalOuterProductGradient(MetricGradient):
+    """Quasi-diagonal reduction of the outer product metric [O Def. 10]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "outer_product", "quasi_diagonal")
+
+
+class MonteCarloNaturalGradient(MetricGradient):
+    """Full Fisher matrix estimated from drawn targets [O section 2.2, (100)]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "monte_carlo", "full")
+
+
+class MonteCarloUnitwiseNaturalGradient(MetricGradient):
+    """Unit blocks of the Fisher matrix, estimated from drawn targets [O section 2.2]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "monte_carlo", "unitwise")
+
+
+class MonteCarloQuasiDiagonalNaturalGradient(MetricGradient):
+    """Quasi-diagonal Fisher matrix, estimated from drawn targets [O section 2.2]."""
+
+    __init__ = partialmethod(MetricGradient.__init__, "monte_carlo", "quasi_diagonal")
 
 
 class Backpropagation(Optimizer):
@@ -247,7 +321,10 @@ class AdaGrad(Optimizer):
 
 PRESETS = {cls.__name__: cls for cls in (
     QuasiDiagonalBackpropagatedMetricGradient, BackpropagatedMetricGradient, DiagonalGaussNewton,
-    Backpropagation, Momentum, Adam, AdaGrad)}
+    NaturalGradient, UnitwiseNaturalGradient, QuasiDiagonalNaturalGradient,
+    OuterProductGradient, UnitwiseOuterProductGradient, QuasiDiagonalOuterProductGradient,
+    MonteCarloNaturalGradient, MonteCarloUnitwiseNaturalGradient,
+    MonteCarloQuasiDiagonalNaturalGradient, Backpropagation, Momentum, Adam, AdaGrad)}
 
 
 def _below_one(value: Any, name: str) -> float:

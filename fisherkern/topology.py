@@ -34,14 +34,21 @@ def check_sources(targets: np.ndarray, n_inputs: int, n_units: int) -> None:
         raise ValueError(f"unit {unit} is joined to no input by any path: it has no incoming edge")
 
 
-def layer_edges(sizes: Any, fan_in: Any, fan_out: Any, density: float | None, replace: bool,
-                rng: np.random.Generator) -> np.ndarray:
-    """(n_edges, 2) edges between consecutive layers; see `Network.layered`."""
+def layer_sizes(sizes: Any) -> list[int]:
+    """At least two checked layer sizes."""
     if not np.iterable(sizes) or isinstance(sizes, str):
         raise TypeError(f"sizes must be a sequence of layer sizes; got {sizes!r}")
     widths = [positive_integer(size, f"sizes[{i}]") for i, size in enumerate(sizes)]
     if len(widths) < 2:
         raise ValueError(f"sizes must name at least two layers; got {widths}")
+    if sum(widths) > MOST_UNITS:
+        raise ValueError(f"sizes must add up to at most 2**31 - 1 units; got {sum(widths)}")
+    return widths
+
+
+def layer_edges(widths: list[int], fan_in: Any, fan_out: Any, density: float | None, replace: bool,
+                rng: np.random.Generator) -> np.ndarray:
+    """(n_edges, 2) edges between consecutive layers; see `Network.layered`."""
     given = [name for name, value in
              (("fan_in", fan_in), ("fan_out", fan_out), ("density", density)) if value is not None]
     if len(given) > 1:
@@ -127,6 +134,8 @@ def graph_edges(graph: Any, inputs: Any) -> tuple[int, np.ndarray, list | None, 
         raise ValueError("graph must be directed")
     if inputs is None:
         inputs = [node for node in graph.nodes if graph.in_degree(node) == 0]
+        if not inputs:
+            raise ValueError("graph has no node without incoming edges; name its inputs")
     inputs = list(inputs)
     missing = [node for node in inputs if node not in graph]
     if missing:

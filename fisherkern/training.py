@@ -25,6 +25,8 @@ _CHECKPOINT_SECONDS = 30.0
 # the noise variance of a square loss never falls below this share of the targets' variance
 _NOISE_FLOOR = 1e-4
 _EVALUATIONS = 100
+# samples whose targets' random numbers are kept at once
+_MOST_DRAWN_SAMPLES = 8192
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,13 @@ class EarlyStopping:
     `train` then stops with the network at its best evaluation, unless `restore_best` is False. A
     run that reaches its last step keeps its last parameters. Needs `validation`; each run starts
     anew.
+
+    Parameters
+    ----------
+    patience : int
+    min_delta : float
+        Nats by which a loss must fall to count as better.
+    restore_best : bool
     """
 
     on_validation = True
@@ -63,27 +72,26 @@ class EarlyStopping:
         self.patience = patience
         self.min_delta = min_delta
         self.restore_best = restore_best
-        self._network: Network | None = None
-        self._start()
+        self._reset()
 
     def __repr__(self) -> str:
         return (f"EarlyStopping(patience={self.patience!r}, min_delta={self.min_delta!r}, "
                 f"restore_best={self.restore_best!r})")
 
-    def _start(self) -> None:
-        self.best_loss, self.best_step = np.inf, 0
+    def _reset(self) -> None:
+        self.best_loss, self.best_step, self._waited = np.inf, 0, 0
         self._best_theta: np.ndarray | None = None
-        self._waited = self._last_step = 0
+
+    def on_start(self) -> None:
+        """Called by `train` before anything changes: check the settings and forget other runs."""
+        positive_integer(self.patience, "patience")
+        finite_number(self.min_delta, "min_delta", least=0)
+        boolean(self.restore_best, "restore_best")
+        self._reset()
 
     def __call__(self, event: Event) -> bool:
         if event.validation is None:
             return False
-        if event.network is not self._network or event.step <= self._last_step:
-            positive_integer(self.patience, "patience")
-            finite_number(self.min_delta, "min_delta", least=0)
-            self._network = event.network
-            self._start()
-        self._last_step = event.step
         if event.validation < self.best_loss - self.min_delta:
             self.best_loss, self.best_step, self._waited = event.validation, event.step, 0
             self._best_theta = event.network.theta.copy()
@@ -150,7 +158,8 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
         a hundred times in all).
     callbacks : iterable of callables
         Called with an `Event` after every step (those with a true `on_validation` attribute only
-        where the validation loss was measured); returning True stops.
+        where the validation loss was measured); returning True stops. They may assign theta and
+        frozen. One with a method `on_start` has it called first, before anything changes.
     progress : bool, optional
         A tqdm bar on standard error; None: where that is a terminal.
     checkpoint : path, optional
@@ -182,11 +191,18 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     X, Y, held_out = _split(net, X, Y, validation, rng)
     plan = _plan(net, optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
+    if progress is not None:
+        progress = boolean(progress, "progress")
     callbacks = _checked_callbacks(callbacks, held_out is not None)
     if checkpoint is not None:
         check_target(checkpoint, "checkpoint")
-    trainer = _start(net, X, Y, optimizer, plan, trust_radius, n_threads)
-    run = _Run(net, trainer, plan, X.shape[0], rng, held_out, callbacks, checkpoint, n_threads)
+    draw_rng = None
+    if optimizer.kind == "monte_carlo":
+        # a stream of its own: draws must not depend on how many steps are run at once
+        draw_rng = np.random.default_rng(rng.integers(2**63, size=4))
+    trainer = _start(net, X, Y, optimizer, plan, trust_radius, draw_rng, n_threads)
+    run = _Run(net, trainer, plan, X.shape[0], rng, draw_rng, held_out, callbacks, checkpoint,
+               n_threads)
     return run.go(progress)
 
 
@@ -197,10 +213,13 @@ def _checked_callbacks(callbacks: Any, validated: bool) -> list:
         raise TypeError(f"callbacks must be callables; got {callbacks!r}")
     callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
-        if not callable(callback):
-            raise TypeError(f"callbacks[{i}] is not callable: {callback!r}")
+        if not callable(callback) or isinstance(callback, type):
+            raise TypeError(f"callbacks[{i}] must be a callable of an event; got {callback!r}")
         if getattr(callback, "on_validation", False) and not validated:
             raise ValueError(f"callbacks[{i}] waits for validation losses; give validation")
+    for callback in callbacks:
+        if hasattr(callback, "on_start"):
+            callback.on_start()
     return callbacks
 
 
@@ -277,7 +296,8 @@ def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) ->
 
 
 def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: _Plan,
-           trust_radius: float, n_threads: int | None) -> _loop.Trainer:
+           trust_radius: float, draw_rng: np.random.Generator | None,
+           n_threads: int | None) -> _loop.Trainer:
     """The compiled loop, its metric started where training is online."""
     noise = net.interpretation == "square" and plan.rule == "trust_region"
     floor = _NOISE_FLOOR * max(float(np.var(Y, axis=0, dtype=np.float64).mean()), 1e-300)
@@ -291,6 +311,8 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         n_init = optimizer._initial_samples(net, X.shape[0])
         first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
         first.set_shift(trainer.shift)
+        if draw_rng is not None:
+            first.set_draws(first.random_numbers(draw_rng, n_init), True)
         loss = first.run()
         raise_fault(first)
         trainer.start_metric(first.sums(), loss, rate)
@@ -349,9 +371,10 @@ class _Run:
     """One call of `train`: chunks of compiled steps, and what happens between them."""
 
     def __init__(self, net: Network, trainer: _loop.Trainer, plan: _Plan, n_samples: int,
-                 rng: np.random.Generator, held_out: tuple | None, callbacks: list,
-                 checkpoint: Any, n_threads: int | None) -> None:
-        self.net, self.trainer, self.plan = net, trainer, plan
+                 rng: np.random.Generator, draw_rng: np.random.Generator | None,
+                 held_out: tuple | None, callbacks: list, checkpoint: Any,
+                 n_threads: int | None) -> None:
+        self.net, self.trainer, self.plan, self.draw_rng = net, trainer, plan, draw_rng
         self.batches = _Batches(plan, n_samples, rng)
         self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
         self.n_threads = n_threads
@@ -391,6 +414,8 @@ class _Run:
             return 1
         if self.held_out is not None:
             size = min(size, self.plan.next_evaluation(done) - done)
+        if self.draw_rng is not None:
+            size = min(size, max(1, _MOST_DRAWN_SAMPLES // self.plan.batch_size))
         return size
 
     def _chunk(self, done: int, size: int) -> None:
@@ -398,8 +423,11 @@ class _Run:
         before = self.net.theta.copy()
         losses, rates = np.empty(size), np.empty(size)
         accepted = np.ones(size, np.uint8)
+        random = None if self.draw_rng is None else self.trainer.batch.random_numbers(
+            self.draw_rng, size * self.plan.batch_size)
         n_done, status = self.trainer.run(
-            self.batches.take(size), self.plan.factors(done, done + size), losses, rates, accepted)
+            self.batches.take(size), self.plan.factors(done, done + size), losses, rates, accepted,
+            random)
         if status == _loop.STATUS_OK and np.isfinite(self.net.theta).all():
             if self.trainer.cancelled_before:
                 self.history.cancel_last()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,12 @@ def write_npz(folder, digits):
     (folder / "foreign.npz").write_bytes(bytes(range(256)) * 20)
     (folder / "empty.npz").write_bytes(b"")
     np.savez_compressed(folder / "small.npz", X=X, y=y)
+    with zipfile.ZipFile(folder / "raw_y.npz", "w") as archive:
+        archive.write(folder / "array.npy", "X.npy")
+        archive.writestr("y", b"1234")
+    large = np.where(np.arange(X.size).reshape(X.shape) == 17 * 64 + 5, 1e39, X)
+    np.savez(folder / "large.npz", X=large, y=y)
+    np.savez(folder / "tiny.npz", X=X * 1e-300, y=y)
     bad = bytearray((folder / "small.npz").read_bytes())
     bad[80:110] = bytes(30)
     (folder / "corrupt.npz").write_bytes(bad)
@@ -261,6 +268,9 @@ FAULTS = {
     "an array for data": (["train", "array.npy"], "no .npz file"),
     "objects for data": (["train", "objects.npz"], "objects.npz"),
     "a folder for data": (["train", "."], "'.'"),
+    "raw bytes for y": (["train", "raw_y.npz"], "y must have shape (1797,)"),
+    "too large for float32": (["train", "large.npz"], "large: X[17, 5] = 1e+39 does not fit"),
+    "too small for float32": (["train", "tiny.npz"], "which does not fit float32"),
     "nan in row 17": (["train", "nan.npz"], "[17, 0]"),
     "data without y": (["train", "no_y.npz"], "'y'"),
     "short y": (["train", "short_y.npz"], "1797"),
@@ -273,9 +283,13 @@ FAULTS = {
     "wrong widths": (["train", "--model", "narrow.model"], "63 inputs"),
     "square outputs": (["train", "--model", "square.model"], "square"),
     "cycle in a model": (["train", "--model", "cyclic.model"], "cycle"),
+    "model and layers": (["train", "--model", "good.model", "--fan-in", 3], "--fan-in describes"),
     "info of a truncated model": (["info", "truncated.model"], "truncated"),
     "out is a file": (["train", "--json", "--epochs", 1, "--out", "file"],
                       "--out: 'file' is no folder"),
+    "out is nothing": (["train", "--out", ""], "--out names no folder"),
+    "huge layer": (["train", "--hidden", 10**20], "--hidden: must be at most"),
+    "huge seed": (["train", "--seed", 10**11], "--seed: must be at most"),
     "out holds a model": (["train", "--out", "used"], "already holds a model.safetensors"),
     "rate that diverges": (["train", "--json", "--optimizer", "backpropagation",
                             "--learning-rate", 1e30], "not finite at step"),

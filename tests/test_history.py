@@ -183,6 +183,28 @@ def test_early_stopping_counts_evaluations_and_restores_the_best(data):
     assert np.all(net.theta == 2)
 
 
+def test_early_stopping_of_a_second_run_knows_nothing_of_the_first(data):
+    net, X, Y = data
+    stopping = fk.EarlyStopping(2)
+    fk.train(net, X, Y, QuasiDiagonal(), steps=3, validation=(X, Y), callbacks=[stopping])
+    net.initialize(rng=1)
+    start = net.theta.copy()
+    fk.train(net, X, Y, optimizers.Backpropagation(1e-12), epochs=6, batch_size=5, rng=0,
+             validation=(X, Y), callbacks=[stopping])
+    assert stopping.best_step >= 10
+    np.testing.assert_allclose(net.theta, start, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"patience": 0}, {"patience": "a"}, {"min_delta": -1}])
+def test_early_stopping_is_checked_before_anything_changes(data, options):
+    net, X, Y = data
+    before = net.theta.copy()
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
+        fk.train(net, X, Y, QuasiDiagonal(), steps=1, validation=0.2,
+                 callbacks=fk.EarlyStopping(**options))
+    np.testing.assert_array_equal(net.theta, before)
+
+
 @pytest.mark.parametrize("restore", [True, False])
 def test_early_stopping_ends_training_at_the_best_evaluation(data, restore):
     net, X, Y = data
@@ -358,6 +380,8 @@ def test_spherical_target_of_probability_zero_is_a_value_error(options):
     ({"validation": (np.zeros((2, 99)), [0, 0])}, ValueError, "shape"),
     ({"callbacks": [3]}, TypeError, r"callbacks\[0\]"),
     ({"callbacks": 3}, TypeError, "callbacks"),
+    ({"callbacks": [fk.EarlyStopping]}, TypeError, r"callbacks\[0\]"),
+    ({"progress": "no"}, TypeError, "progress"),
     ({"rng": "seed"}, TypeError, "rng"),
     ({"n_threads": 0}, ValueError, "n_threads"),
 ])
@@ -403,7 +427,6 @@ def test_early_stopping_starts_anew_with_each_network():
     for net in nets:
         fk.train(net, X, X[:, :1], fk.optimizers.Backpropagation(learning_rate=0.5), steps=200,
                  batch_size=20, validation=0.5, callbacks=[stop], rng=3)
-        assert stop._network is net
     assert not np.array_equal(nets[0].theta, nets[1].theta)
 
 

@@ -113,7 +113,7 @@ def test_files_hold_no_pickle_and_few_flat_arrays(saved):
 # --- atomic writing -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["fsync", "fdopen", "chmod", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "fdopen", "replace"])
 def test_failing_write_keeps_the_old_file_and_leaves_no_other(step, saved, monkeypatch):
     old = saved.read_bytes()
 

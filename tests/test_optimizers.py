@@ -186,8 +186,6 @@ def test_all_frozen_moves_nothing(optimizer):
     (lambda o: o.MetricGradient("fischer", "unitwise"), ValueError, "unknown kind 'fischer'"),
     (lambda o: o.MetricGradient("outer_product", "unit"), ValueError, "unknown reduction 'unit'"),
     (lambda o: o.MetricGradient("backpropagated", "full"), ValueError, "no full form"),
-    (lambda o: o.MetricGradient("outer_product", "full"), NotImplementedError, "full"),
-    (lambda o: o.MetricGradient("fisher", "unitwise"), NotImplementedError, "fisher"),
     (lambda o: o.DiagonalGaussNewton(damping="auto"), ValueError, "damping must be 'range'"),
     (lambda o: o.DiagonalGaussNewton(damping=-1e-9), ValueError, "damping must be at least 0"),
     (lambda o: o.DiagonalGaussNewton(damping=np.nan), ValueError, "damping"),

@@ -85,7 +85,8 @@ def test_sdist_holds_what_a_build_needs(distributions):
     (sdist,) = distributions.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    for name in ("setup.py", "LICENSE", "src/fisherkern/simd/leaves.c", "src/fisherkern/_loop.pyx",
+    for name in ("setup.py", "LICENSE", "src/fisherkern/simd/leaves.h",
+                 "src/fisherkern/simd/leaves_avx2.c", "src/fisherkern/_loop.pyx",
                  "fisherkern/py.typed", "tests/test_packaging.py"):
         assert name in names
     assert not any(name.endswith((".so", ".pyc")) for name in names)

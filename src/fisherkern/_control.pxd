@@ -1,8 +1,9 @@
 # cython: language_level=3
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from ._pass cimport PassView
 from ._step cimport StepView
+from ._types cimport fk_step_leaves
+from ._view cimport PassView
 
 # what makes a direction out of the sums
 cdef enum:
@@ -30,12 +31,13 @@ cdef enum:
 cdef struct LoopView:
     PassView* batch
     StepView step
+    const fk_step_leaves* double_step   # of the full matrix
     int method, rule, status, phase
     int64_t n_steps, batch_size, done, metric_count, moment_count
     void* theta
     void* origin              # adaptive: theta before the attempt
     void* directions[2]       # adaptive: the valid one and the one in the making
-    void* running[3]          # diagonal, cross, blocks; NULL: this batch alone
+    void* running[4]          # diagonal, cross, blocks, full; NULL: this batch alone
     void* range[2]            # low, high over all samples so far
     void* moments[2]          # momentum, Adam
     double decay[3]           # momentum; Adam's two and its damping
@@ -47,6 +49,8 @@ cdef struct LoopView:
     int n_threads
     double noise, noise_floor, inverse_noise
     const int64_t* samples
+    const char* random        # numbers that draw the targets of each step, or NULL
+    int64_t random_bytes      # of one step
     const double* factors     # constant: learning rates; trust region: f
     double* losses
     double* rates

@@ -16,11 +16,11 @@ from ._control cimport (
 )
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
-from ._pass cimport (
-    OUTPUT, STATISTICS, Pass, PassView, gather_weights, run_slots, share, total_loss,
-)
+from ._pass cimport Pass, gather_weights, run_slots, share, total_loss
+from ._simd cimport step_leaves
 from ._step cimport solve_units, unit_share, work_bytes
 from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
+from ._view cimport OUTPUT, STATISTICS, PassView
 
 STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
 METHODS = {"gradient": GRADIENT, "momentum": MOMENTUM, "adam": ADAM, "metric": METRIC}
@@ -38,7 +38,7 @@ cdef class Trainer:
     settings : dict
         interpretation, signals, statistics, method, root, damping ("range" or a float),
         range_damping, metric_rate (None: each batch alone), warm_start, rule, learning_rate,
-        trust_radius, noise_floor (None: no noise variance), decay (three floats).
+        trust_radius, noise_floor (None: no noise variance), decay (three floats), n_draws.
     frozen : (n_parameters,) uint8 or None
     shift : (n_units,) by position, or None
     """
@@ -55,7 +55,8 @@ cdef class Trainer:
         memset(v, 0, sizeof(LoopView))
         self.settings = settings
         self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
-                          settings["signals"], settings["statistics"], n_threads, by_range)
+                          settings["signals"], settings["statistics"], n_threads, by_range,
+                          settings["n_draws"])
         self.theta, self.shift = theta, shift
         self._freeze(frozen)
         self.batch.set_theta(theta)
@@ -77,6 +78,7 @@ cdef class Trainer:
         cdef PassView* b = v.batch
         cdef size_t address
         v.step.dag, v.step.leaves = b.dag, b.step
+        v.double_step = step_leaves(True)
         v.step.is_double = b.itemsize == 8
         v.step.reduction = self.settings["statistics"]
         v.step.root = self.settings["root"]
@@ -89,6 +91,7 @@ cdef class Trainer:
         v.step.diagonal = b.slots[0].diagonal
         v.step.cross = b.slots[0].cross
         v.step.blocks = b.slots[0].blocks
+        v.step.full = b.slots[0].full
         if by_range:
             v.range[0], v.range[1] = self._zeros(b.unit_stride), self._zeros(b.unit_stride)
             v.step.solve.low, v.step.solve.high = v.range[0], v.range[1]
@@ -118,6 +121,9 @@ cdef class Trainer:
             if b.slots[0].blocks != NULL:
                 v.running[2] = self._zeros(b.block_stride)
                 v.step.blocks = v.running[2]
+            if b.slots[0].full != NULL:
+                v.running[3] = self._zeros(8 * b.dag.n_parameters**2 // b.itemsize)
+                v.step.full = <double*>v.running[3]
         if v.method in (MOMENTUM, ADAM):
             v.moments[0], v.moments[1] = self._zeros(b.slot_stride), self._zeros(b.slot_stride)
         v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
@@ -156,14 +162,15 @@ cdef class Trainer:
         if v.with_noise:
             blend_noise(v, loss)
             scale = metric_noise(v)
-        low, high = sums[4], sums[5]
-        for i in range(3):
+        metrics = (sums.diagonal, sums.cross, sums.blocks, sums.full)
+        for i in range(4):
             if v.running[i] != NULL:
-                start = np.ascontiguousarray(sums[i + 1] * scale, self.theta.dtype)
+                start = np.ascontiguousarray(metrics[i] * scale,
+                                             np.float64 if i == 3 else self.theta.dtype)
                 address = start.ctypes.data
                 memcpy(v.running[i], <void*>address, start.nbytes)
-        if low is not None:
-            for i, values in enumerate((np.ascontiguousarray(low), np.ascontiguousarray(high))):
+        if sums.low is not None:
+            for i, values in enumerate(map(np.ascontiguousarray, (sums.low, sums.high))):
                 address = values.ctypes.data
                 memcpy(v.range[i], <void*>address, values.nbytes)
             v.has_range = True
@@ -171,12 +178,13 @@ cdef class Trainer:
         v.metric_count += 1
 
     def run(self, const int64_t[::1] samples, const double[::1] factors, double[::1] losses,
-            double[::1] rates, uint8_t[::1] accepted):
+            double[::1] rates, uint8_t[::1] accepted, random=None):
         """Attempt `len(losses)` steps; returns how many were done and a status.
 
         samples : rows of each step's batch, one after the other; one batch in whole-batch mode
         factors : learning rates ("constant") or f ("trust_region"), one per step
         losses, rates, accepted : filled, one entry per step
+        random : numbers that draw each step's targets, as `Pass.random_numbers`, step by step
         """
         cdef LoopView* v = &self.view
         cdef int n_threads = self.batch.n_threads
@@ -186,6 +194,7 @@ cdef class Trainer:
         v.samples, v.factors = &samples[0], &factors[0]
         v.losses, v.rates, v.accepted = &losses[0], &rates[0], &accepted[0]
         v.batch.samples = v.samples
+        self._bind_random(random)
         v.status = OK
         v.done = 0
         v.cancelled_before = False
@@ -195,8 +204,17 @@ cdef class Trainer:
                 resolve(v, n_threads)
         return v.done, v.status
 
+    def _bind_random(self, random):
+        cdef size_t address = 0
+        if random is not None:
+            address = random.ctypes.data
+            self.batch.set_draws(random, True)
+            self.view.random_bytes = random.nbytes // self.view.n_steps
+        self.view.random = <const char*>address
+
     def direction(self, const int64_t[::1] samples):
-        """The direction at theta from one batch; changes nothing but this object's state."""
+        """The direction at theta from one batch, its targets drawn by what `batch.set_draws` was
+        given; changes nothing but this object's state."""
         cdef LoopView* v = &self.view
         cdef int n_threads = self.batch.n_threads
         cdef double loss, rate
@@ -204,6 +222,7 @@ cdef class Trainer:
         cdef uint8_t accepted
         v.samples, v.factors, v.n_steps = &samples[0], &factor, 1
         v.losses, v.rates, v.accepted = &loss, &rate, &accepted
+        v.random = NULL
         v.status = OK
         v.done = 0
         v.rule = CONSTANT
@@ -260,6 +279,8 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
     gather_weights(v.batch, thread, n_threads)
     if thread == 0:
         v.batch.samples = v.samples + (0 if v.whole_batch else s * v.batch_size)
+        if v.random != NULL:
+            v.batch.draws = v.random + s * v.random_bytes
     fk_barrier(n_threads)
     run_slots(v.batch, thread, n_threads)
     fk_barrier(n_threads)
@@ -314,6 +335,12 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
     if v.running[1] != NULL:
         b.step.blend(v.running[1], b.slots[0].cross, first, last, v.blend_rate)
+    if b.slots[0].full != NULL:
+        first *= b.dag.n_parameters
+        last *= b.dag.n_parameters
+        v.double_step.sum_slots(b.slots[0].full, 0, 1, first, last, metric_scale)
+        if v.running[3] != NULL:
+            v.double_step.blend(v.running[3], b.slots[0].full, first, last, v.blend_rate)
     if b.slots[0].blocks == NULL:
         return
     for k in range(u0, u1):

@@ -4,6 +4,8 @@
 A thread owns whole accumulation slots, and a slot owns every n_slots-th tile. The number of slots
 and the tile width depend on the problem alone, so sums do not depend on the number of threads.
 """
+from collections import namedtuple
+
 import numpy as np
 
 cimport cython
@@ -14,9 +16,17 @@ from libc.string cimport memcpy, memset
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
 from ._simd cimport step_leaves, tile_leaves
+from ._transfer cimport run_transfer
 from ._types cimport (
-    FK_BERNOULLI, FK_DIAGONAL, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_VALUES,
+    FK_BERNOULLI, FK_DIAGONAL, FK_FULL, FK_GROUP, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_RATES,
+    FK_SOFTMAX, FK_SPHERICAL, FK_UNITWISE, FK_VALUES, FK_VALUES_DRAWS, FK_VALUES_FISHER,
     FK_VALUES_MODULUS, FK_VALUES_SQUARES, fk_fault, fk_slot,
+)
+from ._view cimport (
+    BACKWARD, FORWARD, N_ROWS, OUTPUT, ROWS_ACTIVITIES, ROWS_DIRECT, ROWS_DRAWN, ROWS_FACTOR,
+    ROWS_LIVE, ROWS_RANDOM, ROWS_RATES, ROWS_ROOTS, ROWS_SIGNALS, ROWS_START, ROWS_SUMS,
+    ROWS_TARGETS, ROWS_UNREDUCED_DIRECT, ROWS_UNREDUCED_RATES, ROWS_UNREDUCED_ROOTS,
+    ROWS_UNREDUCED_START, STATISTICS,
 )
 
 cdef extern from "<stdlib.h>" nogil:
@@ -31,9 +41,12 @@ cdef enum:
 
 STAGES = {"forward": FORWARD, "output": OUTPUT, "backward": BACKWARD, "statistics": STATISTICS}
 SIGNALS = {"values": FK_VALUES, "values_modulus": FK_VALUES_MODULUS,
-           "values_squares": FK_VALUES_SQUARES}
-REDUCTIONS = {"none": FK_NO_METRIC, "diagonal": FK_DIAGONAL,
-              "quasi_diagonal": FK_QUASI_DIAGONAL, "unitwise": FK_UNITWISE}
+           "values_squares": FK_VALUES_SQUARES, "values_fisher": FK_VALUES_FISHER,
+           "values_draws": FK_VALUES_DRAWS, "transfer_rates": FK_RATES}
+REDUCTIONS = {"none": FK_NO_METRIC, "diagonal": FK_DIAGONAL, "quasi_diagonal": FK_QUASI_DIAGONAL,
+              "unitwise": FK_UNITWISE, "full": FK_FULL}
+
+Sums = namedtuple("Sums", "gradient diagonal cross blocks full low high")
 
 
 cdef int64_t padded(int64_t n_bytes) noexcept nogil:
@@ -68,11 +81,13 @@ cdef class Pass:
     n_threads : int
     with_ranges : bool
         Also take each unit's smallest and largest activity.
+    n_draws : int
+        Targets per sample, where signals are of draws.
     """
 
     def __cinit__(self, Dag dag, dtype, int64_t n_samples, int stage, int interpretation=0,
                   int signals=FK_VALUES, int statistics=FK_NO_METRIC, int n_threads=1,
-                  bint with_ranges=False):
+                  bint with_ranges=False, int n_draws=1):
         cdef PassView* v = &self.view
         self._memory = []
         self.dag, self.dtype = dag, np.dtype(dtype)
@@ -80,7 +95,15 @@ cdef class Pass:
         v.itemsize = self.dtype.itemsize
         v.stage, v.signals, v.statistics = stage, signals, statistics
         v.interpretation, v.with_ranges = interpretation, with_ranges
-        v.rows = 1 if signals == FK_VALUES else 2
+        v.rows = 1 if signals in (FK_VALUES, FK_RATES) else 2
+        v.n_directions = 0
+        if signals in (FK_VALUES_FISHER, FK_RATES):
+            v.n_directions = dag.view.n_outputs
+        elif signals == FK_VALUES_DRAWS:
+            v.n_directions = n_draws
+        elif signals == FK_VALUES_SQUARES and statistics == FK_FULL:
+            v.n_directions = 1
+        v.group = 1 if v.n_directions <= 1 else FK_GROUP
         v.first = dag.view.n_inputs
         v.leaves = tile_leaves(v.itemsize == 8,
                                choose_tile(dag, n_samples, v.itemsize, v.rows))
@@ -88,7 +111,7 @@ cdef class Pass:
         v.n_samples = n_samples
         v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
         self._allocate_slots()
-        flops = 6.0 * dag.view.n_edges * n_samples
+        flops = (6.0 + 2.0 * v.n_directions) * dag.view.n_edges * n_samples
         self.n_threads = max(1, min(n_threads, v.n_slots, int(1 + flops // FLOPS_PER_THREAD)))
         self._allocate_rows()
 
@@ -111,7 +134,9 @@ cdef class Pass:
         cdef int64_t blocks = v.dag.n_blocks if v.statistics == FK_UNITWISE else 0
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
         v.n_slots = max(1, min(v.n_tiles, MAX_SLOTS))
-        if v.stage == STATISTICS:
+        if v.statistics == FK_FULL:
+            v.n_slots = 1
+        elif v.stage == STATISTICS:
             v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
         v.slot_stride = padded(P * v.itemsize) // v.itemsize
         v.block_stride = padded(blocks * v.itemsize) // v.itemsize
@@ -131,6 +156,9 @@ cdef class Pass:
         if v.with_ranges:
             self._fill(v.unit_stride, 4)
             self._fill(v.unit_stride, 5)
+        if v.statistics == FK_FULL:
+            v.slots[0].full = <double*>self.allocate(P * P * sizeof(double))
+            memset(v.slots[0].full, 0, P * P * sizeof(double))
 
     def _fill(self, int64_t stride, int field):
         """One contiguous array over the slots for a field of fk_slot, in the struct's order."""
@@ -142,12 +170,26 @@ cdef class Pass:
     def _allocate_rows(self):
         cdef PassView* v = &self.view
         cdef int64_t row = v.leaves.tile * v.itemsize, total = 0
+        cdef int64_t units = v.dag.n_units * row, outputs = v.dag.n_outputs * row
         cdef int t, i
-        sizes = (v.dag.n_units * row, v.dag.n_units * row * v.rows, v.dag.n_outputs * row * 2,
-                 v.dag.n_outputs * row, v.dag.n_units * row if v.stage == BACKWARD else 0)
-        for i in range(5):
+        sizes = {ROWS_ACTIVITIES: units, ROWS_SIGNALS: units * v.rows, ROWS_DIRECT: 2 * outputs,
+                 ROWS_TARGETS: outputs}
+        if v.stage == BACKWARD:
+            sizes[ROWS_SUMS] = units
+        if v.n_directions:
+            sizes |= {ROWS_START: v.group * outputs, ROWS_RATES: v.group * units,
+                      ROWS_LIVE: v.dag.n_units, ROWS_ROOTS: 3 * outputs}
+        if v.n_directions and v.stage == BACKWARD:
+            sizes |= {ROWS_UNREDUCED_DIRECT: 2 * outputs, ROWS_UNREDUCED_ROOTS: 3 * outputs,
+                      ROWS_UNREDUCED_START: v.group * outputs,
+                      ROWS_UNREDUCED_RATES: v.group * units}
+        if v.signals == FK_VALUES_DRAWS:
+            sizes |= {ROWS_DRAWN: 2 * outputs, ROWS_RANDOM: outputs}
+        if v.statistics == FK_FULL:
+            sizes[ROWS_FACTOR] = v.dag.n_parameters * v.group * v.leaves.tile * sizeof(double)
+        for i in range(N_ROWS):
             v.row_offset[i] = total
-            total += padded(sizes[i])
+            total += padded(sizes.get(i, 0))
         v.thread_rows = <void**>self.allocate(self.n_threads * sizeof(void*))
         for t in range(self.n_threads):
             v.thread_rows[t] = self.allocate(total)
@@ -171,6 +213,29 @@ cdef class Pass:
             else:
                 self.view.targets = <const void*>address
 
+    def set_draws(self, draws, bint are_random):
+        """Drawn targets of the next run's samples, or the random numbers that draw them: in the
+        pass's dtype (n_samples, n_draws, n_outputs); uniform numbers for classes
+        (n_samples, n_draws); classes (n_samples, n_draws) int64."""
+        cdef size_t address = draws.ctypes.data
+        self._draws_keep = draws
+        self.view.draws_are_random = are_random
+        self.view.draws, self.view.drawn_classes = NULL, NULL
+        if draws.dtype == np.int64:
+            self.view.drawn_classes = <const int64_t*>address
+        else:
+            self.view.draws = <const void*>address
+
+    def random_numbers(self, rng, int64_t n_samples):
+        """What `set_draws` takes for `n_samples` rows, from a numpy Generator."""
+        cdef PassView* v = &self.view
+        shape = (n_samples, v.n_directions)
+        if v.interpretation in (FK_SOFTMAX, FK_SPHERICAL):
+            return rng.random(shape, self.dtype)
+        if v.interpretation == FK_BERNOULLI:
+            return rng.random((*shape, v.dag.n_outputs), self.dtype)
+        return rng.standard_normal((*shape, v.dag.n_outputs), self.dtype)
+
     def set_theta(self, theta):
         cdef size_t address = theta.ctypes.data
         self._theta_keep = theta
@@ -183,7 +248,7 @@ cdef class Pass:
         self.view.shift = <const void*>address
 
     def run(self, sample_loss=None, activities=None, outputs=None, modulus=None, sums=None,
-            output_metric=None):
+            output_metric=None, rates=None):
         """One pass over rows 0 to n_samples - 1; fills the arrays that are given."""
         cdef PassView* v = &self.view
         v.samples = NULL
@@ -193,7 +258,10 @@ cdef class Pass:
         v.out_modulus = address_of(modulus)
         v.out_sums = address_of(sums)
         v.out_output_metric = address_of(output_metric)
-        v.first = 0 if v.out_modulus != NULL or v.out_sums != NULL else v.dag.n_inputs
+        v.out_rates = address_of(rates)
+        v.first = v.dag.n_inputs
+        if v.out_modulus != NULL or v.out_sums != NULL or v.out_rates != NULL:
+            v.first = 0
         cdef int n_threads = self.n_threads
         with nogil:
             fk_parallel(pass_region, v, n_threads)
@@ -208,18 +276,21 @@ cdef class Pass:
         return min(found) if found else None
 
     def sums(self):
-        """Slots summed in their order and divided by the samples: gradient, diagonal, cross,
-        blocks (None where not accumulated), and low, high. Once after each run: the sums are
-        made in place."""
+        """Slots summed in their order and divided by the samples, None where not accumulated; the
+        full matrix is an upper triangle. Once after each run: the sums are made in place."""
         cdef PassView* v = &self.view
         cdef fk_slot* slot = &v.slots[0]
         cdef double scale = 1.0 / v.n_samples
         P = v.dag.n_parameters
-        return (
+        full = None
+        if slot.full != NULL:
+            full = as_array(slot.full, P * P, np.dtype(np.float64)).reshape(P, P) * scale
+        return Sums(
             slot_sum(self, slot.gradient, v.slot_stride, P, scale),
             slot_sum(self, slot.diagonal, v.slot_stride, P, scale),
             slot_sum(self, slot.cross, v.slot_stride, P, scale),
             slot_sum(self, slot.blocks, v.block_stride, v.dag.n_blocks, scale),
+            full,
             *self.extremes(),
         )
 
@@ -318,13 +389,14 @@ cdef double total_loss(PassView* v) noexcept nogil:
 
 
 cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nogil:
-    cdef void* activities = rows + v.row_offset[0]
-    cdef void* signals = rows + v.row_offset[1]
-    cdef void* direct = rows + v.row_offset[2]
+    cdef void* activities = rows + v.row_offset[ROWS_ACTIVITIES]
+    cdef void* signals = rows + v.row_offset[ROWS_SIGNALS]
+    cdef void* direct = rows + v.row_offset[ROWS_DIRECT]
+    cdef void* sums = rows + v.row_offset[ROWS_SUMS] if v.out_sums != NULL else NULL
     cdef int64_t first = tile * v.leaves.tile
     cdef int n = <int>min(v.n_samples - first, <int64_t>v.leaves.tile)
     cdef bint add = tile >= v.n_slots
-    v.leaves.load(v.inputs, v.dag.n_inputs, v.samples, first, n, activities)
+    v.leaves.load(v.inputs, v.dag.n_inputs, v.dag.n_inputs, v.samples, first, n, activities)
     v.leaves.forward(v.dag, v.theta, activities, signals, v.rows,
                      v.interpretation == FK_BERNOULLI and v.stage != FORWARD
                      and v.out_activities == NULL and v.out_outputs == NULL)
@@ -341,13 +413,17 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
     run_output(v, rows, slot, first, n)
     if v.stage == OUTPUT:
         return
+    if v.n_directions:
+        note_fault(v, slot, first, run_transfer(v, rows, slot, first, n, add))
+    if v.signals == FK_RATES:
+        return
     v.leaves.backward(v.dag, v.signals, v.first, v.weights_out, activities, direct, signals,
-                      rows + v.row_offset[4] if v.out_sums != NULL else NULL)
+                      sums)
     if v.out_modulus != NULL:
         v.leaves.store(<char*>signals + v.leaves.tile * v.itemsize, 2, v.dag.position,
                        v.dag.n_units, first, n, v.out_modulus)
     if v.out_sums != NULL:
-        v.leaves.store(rows + v.row_offset[4], 1, v.dag.position, v.dag.n_units, first, n,
+        v.leaves.store(sums, 1, v.dag.position, v.dag.n_units, first, n,
                        v.out_sums)
     if v.stage == STATISTICS:
         if v.shift != NULL:
@@ -356,25 +432,31 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
                             &v.slots[slot])
 
 
+cdef void note_fault(PassView* v, int slot, int64_t first, fk_fault fault) noexcept nogil:
+    """Keeps the first fault of a slot, `first` being the tile's first sample."""
+    if fault.sample >= 0 and v.slot_fault[slot].sample < 0:
+        v.slot_fault[slot] = fk_fault(first + fault.sample, fault.output)
+
+
 cdef void run_output(PassView* v, char* rows, int slot, int64_t first, int n) noexcept nogil:
     """Losses and direct terms of a tile; without targets the losses mean nothing."""
     cdef double[64] losses
-    cdef void* direct = rows + v.row_offset[2]
-    cdef void* targets = rows + v.row_offset[3]
+    cdef void* direct = rows + v.row_offset[ROWS_DIRECT]
+    cdef void* targets = rows + v.row_offset[ROWS_TARGETS]
     cdef fk_fault fault
     cdef int t
     if v.targets != NULL:
-        v.leaves.load(v.targets, v.dag.n_outputs, v.samples, first, n, targets)
+        v.leaves.load(v.targets, v.dag.n_outputs, v.dag.n_outputs, v.samples, first, n, targets)
     elif v.classes != NULL:
-        v.leaves.load_classes(v.classes, v.dag.n_outputs, v.samples, first, n, targets)
+        v.leaves.load_classes(v.classes, 1, v.dag.n_outputs, v.samples, first, n, targets)
     fault = v.leaves.output(v.dag, v.interpretation, n, v.out_output_metric == NULL,
-                            rows + v.row_offset[0], rows + v.row_offset[1], v.rows, targets,
-                            direct, losses)
+                            rows + v.row_offset[ROWS_ACTIVITIES],
+                            rows + v.row_offset[ROWS_SIGNALS], v.rows, targets, direct, losses)
     if v.out_output_metric != NULL:
         v.leaves.store(<char*>direct + v.leaves.tile * v.itemsize, 2, NULL, v.dag.n_outputs,
                        first, n, v.out_output_metric)
-    if fault.sample >= 0 and v.slot_fault[slot].sample < 0:
-        v.slot_fault[slot] = fk_fault(first + fault.sample, fault.output)
+    if v.targets != NULL or v.classes != NULL:
+        note_fault(v, slot, first, fault)
     for t in range(n):
         v.slot_loss[slot] += losses[t]
         if v.sample_loss != NULL:

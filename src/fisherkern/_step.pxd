@@ -14,6 +14,7 @@ cdef struct StepView:
     const void* diagonal
     const void* cross
     const void* blocks
+    const double* full  # upper triangle by rows, or NULL
     void* direction
     int64_t work_size  # largest block
 

@@ -5,13 +5,13 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
-from scipy.linalg.cython_lapack cimport dsyev
+from scipy.linalg.cython_lapack cimport dpotrf, dpotrs, dsyev
 
 from ._network cimport Dag
 from ._openmp cimport fk_parallel
 from ._simd cimport step_leaves
 from ._types cimport (
-    FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE, fk_dag, fk_solve,
+    FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_FULL, FK_QUASI_DIAGONAL, FK_UNITWISE, fk_dag, fk_solve,
 )
 
 cdef double ROUNDING_FLOAT = 2.0 ** -24
@@ -35,10 +35,12 @@ cdef int64_t work_bytes(StepView* v) noexcept nogil:
     """Work memory of one thread: the dtype's system, and LAPACK's in double."""
     cdef int64_t n = v.work_size, k
     v.work_size = 0
+    if v.reduction == FK_FULL:
+        n = v.dag.n_parameters
     for k in range(v.dag.n_units - v.dag.n_inputs):
         n = max(n, v.dag.indptr[k + 1] - v.dag.indptr[k])
     v.work_size = n
-    if v.reduction != FK_UNITWISE:
+    if v.reduction != FK_UNITWISE and v.reduction != FK_FULL:
         return 64
     return 8 * (2 * n * n + 8 * n) + 128
 
@@ -52,6 +54,8 @@ cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* work) noex
     elif v.reduction == FK_QUASI_DIAGONAL:
         v.leaves.quasi_diagonal(v.dag, &v.solve, first, last, v.gradient, v.diagonal, v.cross,
                                 v.direction)
+    elif v.reduction == FK_FULL:
+        return solve_full(v, work)
     else:
         for k in range(first, last):
             if not solve_unit(v, k, work):
@@ -75,6 +79,30 @@ cdef bint solve_unit(StepView* v, int32_t k, void* work) noexcept nogil:
             return False
     v.leaves.unit_direction(v.dag, &v.solve, k, v.gradient, v.blocks, members, size, right,
                             v.direction)
+    return True
+
+
+cdef bint solve_full(StepView* v, void* work) noexcept nogil:
+    """The same for the whole network's matrix, in double and by LAPACK; O(n_parameters^3)."""
+    cdef int64_t n = v.work_size
+    cdef double* lapack = <double*>work
+    cdef double* matrix = lapack + n * n + 4 * n
+    cdef double* right = matrix + n * n
+    cdef int32_t* members = <int32_t*>(right + n)
+    cdef int size = v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, members, matrix,
+                                         right)
+    cdef int one = 1, info = 0
+    cdef char upper = b"U"  # by columns: the lower triangle by rows
+    cdef bint undamped = v.solve.rule == FK_DAMPING_ABSOLUTE and v.solve.value == 0
+    if size and not undamped:
+        dpotrf(&upper, &size, matrix, &size, &info)
+        if info == 0:
+            dpotrs(&upper, &size, &one, matrix, &size, right, &size, &info)
+    if size and (undamped or info != 0):
+        v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, members, matrix, right)
+        if not minimum_norm(True, size, matrix, right, lapack):
+            return False
+    v.leaves.full_direction(v.dag, members, size, right, v.direction)
     return True
 
 
@@ -133,7 +161,7 @@ cdef void direction_region(void* context, int thread, int n_threads) noexcept no
         r.failed = True
 
 
-def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks=None,
+def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks=None, full=None,
           double damping=0.0, frozen=None, shift=None, int n_threads=1):
     """(A + damping)^-1 gradient, as [O] Remark 12 and mathematics.md section 4.
 
@@ -142,6 +170,7 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     gradient, diagonal, cross : (n_parameters,) arrays of one dtype
         In theta's order; `cross` and `diagonal` about `shift`, and so must the gradient be.
     blocks : packed lower triangles
+    full : (n_parameters, n_parameters) upper triangle
     frozen : (n_parameters,) uint8 or None
     shift : (n_units,) by position, or None
     """
@@ -156,11 +185,14 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
                             <const uint8_t*>pointer(frozen))
     r.step.gradient, r.step.diagonal = pointer(gradient), pointer(diagonal)
     r.step.cross, r.step.blocks = pointer(cross), pointer(blocks)
+    r.step.full = <const double*>pointer(full)
     r.step.direction = pointer(direction)
     r.step.work_size = 0
     r.work_bytes = work_bytes(&r.step)
     r.failed = False
     n_threads = max(1, min(n_threads, dag.view.n_units - dag.view.n_inputs))
+    if reduction == FK_FULL:
+        n_threads = 1
     r.work = malloc(n_threads * r.work_bytes)
     if r.work == NULL:
         raise MemoryError(f"no memory to factorize blocks of {r.step.work_size} parameters")

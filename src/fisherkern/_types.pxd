@@ -5,8 +5,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 cdef extern from "simd/fk.h" nogil:
     cdef enum:
         FK_SQUARE, FK_BERNOULLI, FK_SOFTMAX, FK_SPHERICAL
-        FK_VALUES, FK_VALUES_MODULUS, FK_VALUES_SQUARES
-        FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE
+        FK_VALUES, FK_VALUES_MODULUS, FK_VALUES_SQUARES, FK_VALUES_FISHER, FK_VALUES_DRAWS
+        FK_RATES
+        FK_GROUP
+        FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_FULL
         FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
 
     ctypedef struct fk_dag:
@@ -34,6 +36,7 @@ cdef extern from "simd/fk.h" nogil:
         void* blocks
         void* low
         void* high
+        double* full
 
     ctypedef struct fk_fault:
         int64_t sample
@@ -41,8 +44,9 @@ cdef extern from "simd/fk.h" nogil:
 
     ctypedef struct fk_tile_leaves:
         int tile
-        void (*load)(const void*, int64_t, const int64_t*, int64_t, int, void*) noexcept nogil
-        void (*load_classes)(const int64_t*, int64_t, const int64_t*, int64_t, int,
+        void (*load)(const void*, int64_t, int64_t, const int64_t*, int64_t, int,
+                     void*) noexcept nogil
+        void (*load_classes)(const int64_t*, int64_t, int64_t, const int64_t*, int64_t, int,
                              void*) noexcept nogil
         void (*store)(const void*, int, const int32_t*, int64_t, int64_t, int, void*) noexcept nogil
         void (*activate)(int, double, const void*, void*, void*) noexcept nogil
@@ -51,6 +55,22 @@ cdef extern from "simd/fk.h" nogil:
                            const void*, void*, double*) noexcept nogil
         void (*backward)(const fk_dag*, int, int, const void*, const void*, const void*, void*,
                          void*) noexcept nogil
+        void (*roots)(const fk_dag*, int, int, int, const void*, const void*, int, const void*,
+                      void*) noexcept nogil
+        void (*identity_roots)(const fk_dag*, int, int, const void*, const void*, int,
+                               void*) noexcept nogil
+        void (*root_columns)(const fk_dag*, int, int, int, int, const void*, void*,
+                             uint8_t*) noexcept nogil
+        void (*value_column)(const fk_dag*, int, int, double, const void*, void*,
+                             uint8_t*) noexcept nogil
+        void (*transfer)(const fk_dag*, int, int, const void*, const void*, const void*, int,
+                         const void*, const void*, uint8_t*, void*, void*) noexcept nogil
+        void (*add_squares)(const fk_dag*, int, int, const uint8_t*, const void*, int,
+                            void*) noexcept nogil
+        void (*parameter_rates)(const fk_dag*, int, const uint8_t*, const void*, const void*,
+                                double*) noexcept nogil
+        void (*draw)(const fk_dag*, int, int, const void*, const void*, int, const void*,
+                     void*) noexcept nogil
         void (*centre)(const fk_dag*, const void*, void*) noexcept nogil
         void (*ranges)(const fk_dag*, int, const void*, void*, void*) noexcept nogil
         void (*statistics)(const fk_dag*, int, int, int, const void*, const void*,
@@ -77,6 +97,10 @@ cdef extern from "simd/fk.h" nogil:
         int (*cholesky)(int, void*, void*) noexcept nogil
         void (*unit_direction)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                                const int32_t*, int, const void*, void*) noexcept nogil
+        int (*full_system)(const fk_dag*, const fk_solve*, const void*, const double*, int32_t*,
+                           double*, double*) noexcept nogil
+        void (*full_direction)(const fk_dag*, const int32_t*, int, const double*,
+                               void*) noexcept nogil
         void (*momentum)(int64_t, int64_t, double, const void*, void*, void*) noexcept nogil
         void (*adam)(int64_t, int64_t, int64_t, double, double, double, const void*, void*, void*,
                      void*) noexcept nogil

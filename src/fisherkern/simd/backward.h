@@ -11,7 +11,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     REAL *own = signals + (size_t)p * stride;
     REAL buffer[FK_TILE] __attribute__((aligned(64)));
     if (dag->out_start[p] == dag->out_start[p + 1] && slot >= 0 && !squares && !unreduced) {
-        memcpy(own, direct + (size_t)slot * 2 * FK_TILE, stride * sizeof(REAL));
+        memcpy(own, direct + (size_t)slot * 2 * FK_TILE, (1 + modulus) * FK_TILE * sizeof(REAL));
         return;
     }
     const REAL *r = NAME(slopes)(dag, p, activities + (size_t)p * FK_TILE, own, buffer);
@@ -57,7 +57,10 @@ static void NAME(backward)(const fk_dag *dag, int kind, int first, const void *w
         for (int32_t p = dag->n_units - 1; p >= first; p--)
             NAME(backward_unit)(dag, p, 2, 1, 0, weights_out, activities, direct, signals,
                                 unreduced);
-    else
+    else if (kind == FK_VALUES_SQUARES)
         for (int32_t p = dag->n_units - 1; p >= first; p--)
             NAME(backward_unit)(dag, p, 2, 0, 1, weights_out, activities, direct, signals, 0);
+    else
+        for (int32_t p = dag->n_units - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 0, 0, weights_out, activities, direct, signals, 0);
 }

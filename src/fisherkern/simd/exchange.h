@@ -6,10 +6,10 @@ FK_INLINE int64_t NAME(sample)(const int64_t *samples, int64_t first, int n_samp
     return samples ? samples[place] : place;
 }
 
-/* Transposes the chosen rows of data (n, width) into rows of the tile; the lanes after the last
- * sample repeat it. */
-static void NAME(load)(const void *data_, int64_t width, const int64_t *samples, int64_t first,
-                       int n_samples, void *rows_)
+/* Transposes the chosen rows of data (n, stride), their first `width` entries, into rows of the
+ * tile; the lanes after the last sample repeat it. */
+static void NAME(load)(const void *data_, int64_t stride, int64_t width, const int64_t *samples,
+                       int64_t first, int n_samples, void *rows_)
 {
     enum { BLOCK = 16 };
     const REAL *data = data_;
@@ -17,19 +17,22 @@ static void NAME(load)(const void *data_, int64_t width, const int64_t *samples,
     for (int64_t i0 = 0; i0 < width; i0 += BLOCK) {
         const int64_t stop = i0 + BLOCK < width ? i0 + BLOCK : width;
         EACH_SAMPLE {
-            const REAL *x = data + NAME(sample)(samples, first, n_samples, t) * width;
+            const REAL *x = data + NAME(sample)(samples, first, n_samples, t) * stride;
             for (int64_t i = i0; i < stop; i++) rows[i * FK_TILE + t] = x[i];
         }
     }
 }
 
-/* One-hot rows from class indices. */
-static void NAME(load_classes)(const int64_t *classes, int64_t width, const int64_t *samples,
-                               int64_t first, int n_samples, void *rows_)
+/* One-hot rows from class indices, `stride` apart. */
+static void NAME(load_classes)(const int64_t *classes, int64_t stride, int64_t width,
+                               const int64_t *samples, int64_t first, int n_samples, void *rows_)
 {
     REAL *rows = rows_;
     memset(rows, 0, sizeof(REAL) * FK_TILE * (size_t)width);
-    EACH_SAMPLE rows[classes[NAME(sample)(samples, first, n_samples, t)] * FK_TILE + t] = 1;
+    EACH_SAMPLE {
+        const int64_t place = NAME(sample)(samples, first, n_samples, t) * stride;
+        rows[classes[place] * FK_TILE + t] = 1;
+    }
 }
 
 /* out[first + t, i] = row of positions[i]; the rows lie `stride` rows apart. */

@@ -25,11 +25,16 @@ enum fk_interpretation { FK_SQUARE, FK_BERNOULLI, FK_SOFTMAX, FK_SPHERICAL };
 enum fk_signals {
     FK_VALUES,          /* one row: backpropagated value */
     FK_VALUES_MODULUS,  /* two rows: value, backpropagated modulus */
-    FK_VALUES_SQUARES   /* two rows: value, its square (outer product) */
+    FK_VALUES_SQUARES,  /* two rows: value, its square (outer product) */
+    FK_VALUES_FISHER,   /* two rows: value, Fisher modulus */
+    FK_VALUES_DRAWS,    /* two rows: value, mean square over drawn targets (Monte Carlo) */
+    FK_RATES            /* no values: transfer rates alone */
 };
 
+enum { FK_GROUP = 4 };  /* directions that the transfer pass takes at once */
+
 /* Which entries of the unitwise metric a pass accumulates. */
-enum fk_statistics { FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE };
+enum fk_statistics { FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_FULL };
 
 enum fk_damping { FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE };
 
@@ -59,6 +64,7 @@ typedef struct {
     void *cross;      /* (n_parameters,) sum of a_i c_k, or NULL */
     void *blocks;     /* (n_blocks,) packed lower triangles of sum a_i a_j c_k, or NULL */
     void *low, *high; /* (n_units,) smallest and largest activity, or NULL */
+    double *full;     /* (n_parameters, n_parameters) upper triangle, or NULL */
 } fk_slot;
 
 /* Where a loss cannot be differentiated: an output of zero that its target needs. */
@@ -70,10 +76,10 @@ typedef struct {
 /* The leaf loops of one dtype and one tile width. `void *` points to that dtype. */
 typedef struct {
     int tile;
-    void (*load)(const void *data, int64_t width, const int64_t *samples, int64_t first,
-                 int n_samples, void *rows);
-    void (*load_classes)(const int64_t *classes, int64_t width, const int64_t *samples,
-                         int64_t first, int n_samples, void *rows);
+    void (*load)(const void *data, int64_t stride, int64_t width, const int64_t *samples,
+                 int64_t first, int n_samples, void *rows);
+    void (*load_classes)(const int64_t *classes, int64_t stride, int64_t width,
+                         const int64_t *samples, int64_t first, int n_samples, void *rows);
     void (*store)(const void *rows, int stride, const int32_t *positions, int64_t width,
                   int64_t first, int n_samples, void *out);
     void (*activate)(int code, double leaky_slope, const void *z, void *activities, void *slopes);
@@ -85,6 +91,24 @@ typedef struct {
     void (*backward)(const fk_dag *dag, int signals_kind, int first, const void *weights_out,
                      const void *activities, const void *direct, void *signals,
                      void *unreduced);
+    void (*roots)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
+                  const void *activities, const void *signals, int rows, const void *direct,
+                  void *roots);
+    void (*identity_roots)(const fk_dag *dag, int n_samples, int reduced, const void *activities,
+                           const void *signals, int rows, void *roots);
+    void (*root_columns)(const fk_dag *dag, int separate, int width, int first, int count,
+                         const void *roots, void *start, uint8_t *live);
+    void (*value_column)(const fk_dag *dag, int width, int c, double scale, const void *direct,
+                         void *start, uint8_t *live);
+    void (*transfer)(const fk_dag *dag, int width, int first, const void *weights_out,
+                     const void *activities, const void *signals, int rows, const void *start,
+                     const void *unreduced_start, uint8_t *live, void *rates, void *unreduced);
+    void (*add_squares)(const fk_dag *dag, int width, int first, const uint8_t *live,
+                        const void *rates, int stride, void *sums);
+    void (*parameter_rates)(const fk_dag *dag, int width, const uint8_t *live,
+                            const void *activities, const void *rates, double *factor);
+    void (*draw)(const fk_dag *dag, int interpretation, int n_samples, const void *activities,
+                 const void *signals, int rows, const void *random, void *targets);
     void (*centre)(const fk_dag *dag, const void *shift, void *activities);
     void (*ranges)(const fk_dag *dag, int add, const void *activities, void *low, void *high);
     void (*statistics)(const fk_dag *dag, int kind, int rows, int add, const void *activities,
@@ -119,6 +143,10 @@ typedef struct {
     void (*unit_direction)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                            const void *gradient, const void *blocks, const int32_t *members,
                            int size, const void *solution, void *direction);
+    int (*full_system)(const fk_dag *dag, const fk_solve *solve, const void *gradient,
+                       const double *full, int32_t *members, double *matrix, double *right);
+    void (*full_direction)(const fk_dag *dag, const int32_t *members, int size,
+                           const double *solution, void *direction);
     void (*momentum)(int64_t first, int64_t last, double decay, const void *gradient,
                      void *velocity, void *direction);
     void (*adam)(int64_t first, int64_t last, int64_t step, double decay1, double decay2,

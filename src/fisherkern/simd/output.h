@@ -35,6 +35,11 @@ FK_INLINE NAME(direct) NAME(bernoulli_erf)(double z, double y, int reduced)
     return (NAME(direct)){(REAL)(y * up - (1 - y) * down), (REAL)modulus, loss};
 }
 
+FK_INLINE REAL NAME(bernoulli_steepness)(int code)
+{
+    return code == FK_TANH ? 2 : code == FK_LECUN_TANH ? (REAL)(4.0 / 3.0) : 1;
+}
+
 /* p = logistic(k z); density is dp/da. Rows: z, y in; value, modulus, loss out. The loss lacks
  * log(1 + e), e = exp(-|k z|): `product` gathers the product of all 1 + e, less one, so that one
  * logarithm serves many outputs and none of its digits is lost. */
@@ -95,7 +100,7 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
                 value[t] = d.value, modulus[t] = d.modulus, loss[t] = (REAL)d.loss;
             }
         else {
-            const REAL k = code == FK_TANH ? 2 : code == FK_LECUN_TANH ? (REAL)(4.0 / 3.0) : 1;
+            const REAL k = NAME(bernoulli_steepness)(code);
             const REAL density = code == FK_TANH ? (REAL)0.5
                 : code == FK_LECUN_TANH ? (REAL)(0.5 / 1.7159) : 1;
             NAME(bernoulli_logistic)((const VEC *)z, (const VEC *)y, k, density, reduced,
@@ -110,80 +115,132 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
 }
 
 /* q_o = sum of the p_j with j != o for one sample, by prefix and suffix sums: 1 - p_o would
- * cancel. On entry value rows hold p; on return modulus rows hold q. */
-FK_INLINE void NAME(others)(int n_outputs, REAL *direct, int t)
+ * cancel. Each output has `stride` rows: p in the first, q goes to the second. */
+FK_INLINE void NAME(others)(int n_outputs, int stride, REAL *rows, int t)
 {
     REAL before = 0, after = 0;
     for (int32_t o = 0; o < n_outputs; o++) {
-        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
-        value[FK_TILE] = before;
-        before += *value;
+        REAL *p = rows + (size_t)o * stride * FK_TILE + t;
+        p[FK_TILE] = before;
+        before += *p;
     }
     for (int32_t o = n_outputs - 1; o >= 0; o--) {
-        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
-        value[FK_TILE] += after;
-        after += *value;
+        REAL *p = rows + (size_t)o * stride * FK_TILE + t;
+        p[FK_TILE] += after;
+        after += *p;
     }
+}
+
+/* What turns the output activities of one sample into the probabilities of classes: the largest
+ * (spherical: in size), and the sum relative to it. */
+typedef struct {
+    REAL top, sum;
+} NAME(scale);
+
+/* p and q = 1 - p of a softmax */
+FK_INLINE NAME(scale) NAME(softmax)(const fk_dag *dag, const REAL *activities, int stride,
+                                    REAL *rows, int t)
+{
+    NAME(scale) scale = {-INFINITY, 0};
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
+        if (!(a <= scale.top)) scale.top = a;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        REAL *p = rows + (size_t)o * stride * FK_TILE + t;
+        *p = MATH(exp)(activities[(size_t)dag->outputs[o] * FK_TILE + t] - scale.top);
+        scale.sum += *p;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) rows[(size_t)o * stride * FK_TILE + t] /= scale.sum;
+    NAME(others)(dag->n_outputs, stride, rows, t);
+    return scale;
+}
+
+/* The same for the spherical model P(o) = a_o^2 / S, sums of (a / top)^2 not divided by S. */
+FK_INLINE NAME(scale) NAME(spherical)(const fk_dag *dag, const REAL *activities, int stride,
+                                      REAL *rows, int t)
+{
+    NAME(scale) scale = {0, 0};
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const REAL a = MATH(fabs)(activities[(size_t)dag->outputs[o] * FK_TILE + t]);
+        if (!(a <= scale.top)) scale.top = a;
+    }
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
+        const REAL u = a / (scale.top > 0 ? scale.top : 1);
+        rows[(size_t)o * stride * FK_TILE + t] = u * u;
+        scale.sum += u * u;
+    }
+    NAME(others)(dag->n_outputs, stride, rows, t);
+    return scale;
 }
 
 /* Unreduced direct terms of a softmax over the output activities, and the loss. */
 static double NAME(softmax_sample)(const fk_dag *dag, const REAL *activities, const REAL *targets,
                                    REAL *direct, int t)
 {
-    REAL top = -INFINITY, sum = 0;
-    for (int32_t o = 0; o < dag->n_outputs; o++) {
-        const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
-        if (!(a <= top)) top = a;
-    }
-    for (int32_t o = 0; o < dag->n_outputs; o++) {
-        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
-        *value = MATH(exp)(activities[(size_t)dag->outputs[o] * FK_TILE + t] - top);
-        sum += *value;
-    }
-    for (int32_t o = 0; o < dag->n_outputs; o++) direct[(size_t)o * 2 * FK_TILE + t] /= sum;
-    NAME(others)(dag->n_outputs, direct, t);
+    const NAME(scale) scale = NAME(softmax)(dag, activities, 2, direct, t);
+    const double log_sum = log((double)scale.sum);
     double loss = 0;
-    const double log_sum = log((double)sum);
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
         const REAL y = targets[(size_t)o * FK_TILE + t], p = value[0], q = value[FK_TILE];
         const REAL a = activities[(size_t)dag->outputs[o] * FK_TILE + t];
-        if (y > 0) loss += (double)y * (log_sum - ((double)a - top));
+        if (y > 0) loss += y * (p > q ? log1p((double)q / p) : log_sum - ((double)a - scale.top));
         value[0] = y * q - (1 - y) * p;
         value[FK_TILE] = p * q;
     }
     return loss;
 }
 
-/* The same for the spherical model P(o) = a_o^2 / S, S scaled by the largest |a|. */
+/* The same for the spherical model; a fault is an output of zero that its target needs. */
 static double NAME(spherical_sample)(const fk_dag *dag, const REAL *activities,
                                      const REAL *targets, REAL *direct, int t, fk_fault *fault)
 {
-    double top = 0, sum = 0, loss = 0;
-    for (int32_t o = 0; o < dag->n_outputs; o++) {
-        const double a = fabs((double)activities[(size_t)dag->outputs[o] * FK_TILE + t]);
-        if (!(a <= top)) top = a;
-    }
-    for (int32_t o = 0; o < dag->n_outputs; o++) {
-        const double u = activities[(size_t)dag->outputs[o] * FK_TILE + t] / (top > 0 ? top : 1);
-        direct[(size_t)o * 2 * FK_TILE + t] = (REAL)(u * u);
-        sum += u * u;
-    }
-    NAME(others)(dag->n_outputs, direct, t);
+    const NAME(scale) scale = NAME(spherical)(dag, activities, 2, direct, t);
+    const double top = scale.top, sum = scale.sum;
+    double loss = 0;
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
         const double y = targets[(size_t)o * FK_TILE + t];
         const double u = activities[(size_t)dag->outputs[o] * FK_TILE + t] / (top > 0 ? top : 1);
+        const double p = value[0], q = value[FK_TILE];
         if (y > 0) {
             if (u == 0 && fault->sample < 0) *fault = (fk_fault){t, o};
-            loss -= y * (2 * log(fabs(u)) - log(sum));
+            loss += y * (p > q ? log1p(q / p) : log(sum) - 2 * log(fabs(u)));
         }
-        /* 2 y / a - 2 a / S, the difference over one denominator */
-        const double own = y > 0 ? y / u : 0;
-        value[0] = (REAL)(top > 0 ? 2 * (own - u / sum) / top : 0);
-        value[FK_TILE] = (REAL)(top > 0 ? 4 * (value[FK_TILE] / sum) / (sum * top * top) : 0);
+        /* 2 y / a - 2 a / S without the difference */
+        const double own = y > 0 ? y / u * (q / sum) : 0;
+        value[0] = (REAL)(top > 0 ? 2 * (own - (1 - y) * u / sum) / top : 0);
+        value[FK_TILE] = (REAL)(top > 0 ? 4 * (q / sum) / (sum * top * top) : 0);
     }
     return top > 0 ? loss : INFINITY;
+}
+
+/* Square root of Omega over the classes of one sample, R R^T = Omega, unreduced: R_oe = own_o where
+ * e = o and -left_o right_e elsewhere, own and left still to be multiplied by what is returned.
+ * Each output has three rows: own, left, right. */
+static double NAME(class_roots)(const fk_dag *dag, int interpretation, const REAL *activities,
+                                REAL *roots, int t)
+{
+    const int softmax = interpretation == FK_SOFTMAX;
+    const NAME(scale) scale = softmax ? NAME(softmax)(dag, activities, 3, roots, t)
+        : NAME(spherical)(dag, activities, 3, roots, t);
+    for (int32_t o = 0; o < dag->n_outputs; o++) {
+        REAL *own = roots + (size_t)o * 3 * FK_TILE + t, *left = own + FK_TILE;
+        REAL *right = left + FK_TILE;
+        const REAL p = own[0], q = left[0];
+        if (softmax) {
+            *right = MATH(sqrt)(p);
+            *own = q * *right, *left = p;
+        } else if (scale.top > 0) {
+            *right = activities[(size_t)dag->outputs[o] * FK_TILE + t] / scale.top
+                / MATH(sqrt)(scale.sum);
+            *own = q / scale.sum, *left = *right;
+        } else
+            *own = 1, *left = *right = 0;
+    }
+    return softmax ? 1 : 2 / ((double)scale.top * sqrt((double)scale.sum));
 }
 
 static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,

@@ -257,6 +257,56 @@ static void NAME(unit_direction)(const fk_dag *dag, const fk_solve *solve, int32
     d[0] = bias;
 }
 
+/* The damped system of the whole network, in double: members (entries of theta), lower triangle by
+ * rows, right-hand side. The range rule adds to each unit's block what it adds to that of the
+ * unitwise metric, in raw coordinates: 0.01 A_00 (1, mu) (1, mu)^T and epsilon A_00 R_i^2. */
+static int NAME(full_system)(const fk_dag *dag, const fk_solve *solve, const void *gradient,
+                             const double *full, int32_t *members, double *matrix, double *right)
+{
+    const int by_range = solve->rule == FK_DAMPING_RANGE;
+    const int64_t n = dag->n_parameters;
+    const int32_t n_units = dag->n_units - dag->n_inputs;
+    int size = 0;
+    for (int32_t k = 0; k < n_units; k++) {
+        const int64_t start = dag->indptr[k];
+        if (by_range && !(full[start * n + start] >= DBL_MIN)) continue;
+        for (int64_t i = start; i < dag->indptr[k + 1]; i++)
+            if (!NAME(is_frozen)(solve, i)
+                && !(by_range && i > start && NAME(range)(solve, dag->source[i]) == 0))
+                members[size++] = (int32_t)i;
+    }
+    for (int r = 0; r < size; r++) {
+        right[r] = ((const REAL *)gradient)[members[r]];
+        for (int c = 0; c <= r; c++)
+            matrix[(size_t)r * size + c] = full[members[c] * n + members[r]];
+        if (!by_range) matrix[(size_t)r * size + r] += solve->value;
+    }
+    int32_t k = 0;
+    for (int first = 0, last; by_range && first < size; first = last) {
+        while (dag->indptr[k + 1] <= members[first]) k++;
+        const int64_t start = dag->indptr[k];
+        const double *bias = full + start * n, a00 = bias[start];
+        for (last = first; last < size && members[last] < dag->indptr[k + 1]; last++) {
+            const double mean = bias[members[last]] / a00;
+            double *row = matrix + (size_t)last * size;
+            for (int c = first; c <= last && !NAME(is_frozen)(solve, start); c++)
+                row[c] += 0.01 * mean * bias[members[c]];
+            if (members[last] > start) {
+                const double range = NAME(range)(solve, dag->source[members[last]]);
+                row[last] += solve->value * a00 * range * range;
+            }
+        }
+    }
+    return size;
+}
+
+static void NAME(full_direction)(const fk_dag *dag, const int32_t *members, int size,
+                                 const double *solution, void *direction)
+{
+    memset(direction, 0, sizeof(REAL) * (size_t)dag->n_parameters);
+    for (int r = 0; r < size; r++) ((REAL *)direction)[members[r]] = (REAL)solution[r];
+}
+
 static void NAME(momentum)(int64_t first, int64_t last, double decay, const void *gradient,
                            void *velocity_, void *direction)
 {
@@ -314,8 +364,8 @@ static void NAME(advance)(void *theta, const void *origin, const void *direction
 
 static const fk_step_leaves NAME(step_leaves) = {
     NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
-    NAME(unit_system), NAME(cholesky), NAME(unit_direction), NAME(momentum), NAME(adam),
-    NAME(mask), NAME(decrement), NAME(advance),
+    NAME(unit_system), NAME(cholesky), NAME(unit_direction), NAME(full_system),
+    NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask), NAME(decrement), NAME(advance),
 };
 
 #undef ROUNDING

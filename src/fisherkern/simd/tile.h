@@ -6,11 +6,15 @@
 #include "forward.h"
 #include "output.h"
 #include "backward.h"
+#include "transfer.h"
+#include "draw.h"
 #include "statistics.h"
 
 static const fk_tile_leaves NAME(tile_leaves) = {
     FK_TILE, NAME(load), NAME(load_classes), NAME(store), NAME(activate), NAME(forward),
-    NAME(output), NAME(backward), NAME(centre), NAME(ranges), NAME(statistics),
+    NAME(output), NAME(backward), NAME(roots), NAME(identity_roots), NAME(root_columns),
+    NAME(value_column), NAME(transfer), NAME(add_squares), NAME(parameter_rates), NAME(draw),
+    NAME(centre), NAME(ranges), NAME(statistics),
 };
 
 #undef EACH_SAMPLE

@@ -282,6 +282,22 @@ def sample_targets(
     return np.stack([rng.choice(net.n_outputs, size=n_draws, p=p_t) for p_t in p])
 
 
+def targets_from_random(net: NetworkLike, X: ArrayLike, numbers: ArrayLike) -> Array:
+    """Targets (T, K, n_outputs) that random numbers draw: standard normal (square) or uniform
+    (bernoulli), each (T, K, n_outputs); uniform (T, K) for classes, which come as indicators."""
+    z, a, _ = _forward(net, X)
+    a, numbers = a[:, net.outputs], np.asarray(numbers, dtype=np.float64)
+    if net.interpretation == "square":
+        return a[:, None, :] + numbers
+    if net.interpretation == "bernoulli":
+        p = np.stack([np.exp(log_p) for _, log_p, *_ in _bernoulli_outputs(net, z)], axis=1)
+        return (numbers < p[:, None, :]).astype(np.float64)
+    p = special.softmax(a, axis=1) if net.interpretation == "softmax" else _sphere(a)[0] ** 2
+    chosen = [[np.searchsorted(np.cumsum(p_t), u, side="right") for u in row]
+              for p_t, row in zip(p, numbers, strict=True)]
+    return np.eye(net.n_outputs)[np.array(chosen)]
+
+
 # --- backward passes ------------------------------------------------------------------------------
 
 
@@ -313,20 +329,23 @@ def backpropagated_values(net: NetworkLike, X: ArrayLike, Y: ArrayLike) -> Array
     return _backward(net, r, direct, direct)[1][:, :, 0]
 
 
-def _parameter_rates(net: NetworkLike, a: Array, reduced: Array) -> Array:
+def _parameter_rates(net: NetworkLike, a: Array, reduced: Array, whole: bool = False) -> Array:
     """Rates a_i v~_k of the parameters from the units' v~_k: (T, n_units, m) to (T, P, m)."""
     rates = np.zeros((len(a), len(net.theta), reduced.shape[2]))
     for k, span, sources, _ in blocks(net):
         incoming = np.column_stack([np.ones(len(a)), a[:, sources]])
         rates[:, span] = incoming[:, :, None] * reduced[:, None, k]
-    rates[:, net.frozen] = 0.0
+    if not whole:
+        rates[:, net.frozen] = 0.0
     return rates
 
 
-def sample_gradients(net: NetworkLike, X: ArrayLike, Y: ArrayLike) -> Array:
+def sample_gradients(
+    net: NetworkLike, X: ArrayLike, Y: ArrayLike, whole: bool = False
+) -> Array:
     """Gradient -a_i b~_k of each sample's loss, (T, P) [O (5)]."""
     values = backpropagated_values(net, X, Y)
-    return -_parameter_rates(net, activities(net, X), values[:, :, None])[:, :, 0]
+    return -_parameter_rates(net, activities(net, X), values[:, :, None], whole)[:, :, 0]
 
 
 def gradient(net: NetworkLike, X: ArrayLike, Y: ArrayLike) -> Array:
@@ -398,16 +417,19 @@ def unitwise_metric(
 
 
 def full_metric(
-    net: NetworkLike, X: ArrayLike, kind: str, Y: Any = None, draws: Any = None
+    net: NetworkLike, X: ArrayLike, kind: str, Y: Any = None, draws: Any = None, whole: bool = False
 ) -> Array:
-    """Whole-network metric, (P, P): fisher [O Prop. 27, (102)], outer_product or monte_carlo."""
+    """Whole-network metric, (P, P): fisher [O Prop. 27, (102)], outer_product or monte_carlo.
+
+    ``whole`` as in `unitwise_metric`.
+    """
     if kind == "fisher":  # E_x a_i a_j J~_k' Omega J~_k'
-        rates = _parameter_rates(net, activities(net, X), _root_rates(net, X)[1])
+        rates = _parameter_rates(net, activities(net, X), _root_rates(net, X)[1], whole)
     elif kind == "outer_product":
-        rates = sample_gradients(net, X, Y)[:, :, None]
+        rates = sample_gradients(net, X, Y, whole)[:, :, None]
     elif kind == "monte_carlo":
         targets = np.moveaxis(np.asarray(draws), 1, 0)
-        gradients = [sample_gradients(net, X, y) for y in targets]
+        gradients = [sample_gradients(net, X, y, whole) for y in targets]
         rates = np.stack(gradients, axis=2) / np.sqrt(len(targets))
     else:
         raise ValueError(f"kind {kind!r} has no full form")
@@ -493,9 +515,12 @@ def range_direction(
 ) -> Array:
     """Step direction with range damping, (P,) (ours: mathematics.md Section 10, rule 2).
 
-    A is the undamped `unitwise_metric`, with ``whole=True`` where biases are frozen; ``ranges``
-    (n_units,) are max - min of the activities. Once centred, A_ii is damped by damping A_00 R_i^2.
+    A is the undamped `unitwise_metric` or `full_metric`, with ``whole=True`` where biases are
+    frozen; ``ranges`` (n_units,) are max - min of the activities. Once centred, A_ii is damped by
+    damping A_00 R_i^2.
     """
+    if reduction == "full":
+        return _full_range_direction(net, A, G, ranges, damping)
     delta = np.zeros_like(G)
     for _, span, sources, _ in blocks(net):
         B, g, frozen = A[span, span], G[span], net.frozen[span]
@@ -517,6 +542,27 @@ def range_direction(
             step = _divide(h, V)
         step[0] = 0.0 if frozen[0] else g[0] / (1.01 * B[0, 0]) - mu @ step
         delta[span] = step
+    return delta
+
+
+def _full_range_direction(
+    net: NetworkLike, A: Array, G: Array, ranges: Array, damping: float
+) -> Array:
+    """What range damping adds to each unit's block, in raw coordinates, on the whole matrix."""
+    D, member = np.zeros_like(A), ~np.asarray(net.frozen)
+    for _, span, sources, _ in blocks(net):
+        bias, R = span.start, np.r_[0.0, ranges[sources]]
+        a00 = A[bias, bias]
+        member[span] &= (a00 > 0) & (np.r_[1.0, R[1:]] > 0)
+        if a00 > 0:
+            D[span, span] = np.diag(damping * a00 * R**2)
+            if not net.frozen[bias]:
+                D[span, span] += 0.01 * np.outer(A[bias, span], A[bias, span]) / a00
+    members = np.flatnonzero(member)
+    damped = (A + D)[np.ix_(members, members)]
+    scale = np.sqrt(np.diag(damped))
+    delta = np.zeros_like(G)
+    delta[members] = _solve(damped / scale / scale[:, None], G[members] / scale, 0.0) / scale
     return delta
 
 

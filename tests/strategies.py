@@ -19,6 +19,10 @@ DTYPES = ("float64", "float32")
 SAMPLE_COUNTS = (1, 15, 16, 17, 33, 64, 65, 130)
 SMOOTH_ACTIVATIONS = tuple(name for name in ACTIVATIONS if "relu" not in name)
 ODD_ACTIVATIONS = ("identity", "tanh", "erf", "lecun_tanh")
+KINDS = ("fisher", "backpropagated", "outer_product", "monte_carlo")
+REDUCTIONS = ("full", "unitwise", "quasi_diagonal", "diagonal")
+FORMS = [(kind, reduction) for kind in KINDS for reduction in REDUCTIONS
+         if (kind, reduction) != ("backpropagated", "full")]
 TOLERANCE = {"float64": 1e-10, "float32": 2e-4}
 
 
@@ -96,6 +100,29 @@ def random_targets(rng, net, n_samples, classes=False):
     weights = rng.random(shape) * (rng.random(shape) < 0.7)
     weights[np.arange(n_samples), rng.integers(net.n_outputs, size=n_samples)] += 0.1
     return (weights / weights.sum(axis=1, keepdims=True)).astype(net.dtype)
+
+
+def random_draws(rng, net, n_samples, n_draws=2):
+    """Targets as if drawn: class indices (n_samples, n_draws), or (n_samples, n_draws, n_outputs).
+    """
+    if net.interpretation in ("softmax", "spherical"):
+        return rng.integers(net.n_outputs, size=(n_samples, n_draws))
+    if net.interpretation == "bernoulli":
+        return rng.integers(2, size=(n_samples, n_draws, net.n_outputs)).astype(net.dtype)
+    return rng.standard_normal((n_samples, n_draws, net.n_outputs)).astype(net.dtype)
+
+
+def drawn(kind, net, X):
+    """Keyword arguments that fix the targets of a Monte Carlo metric; none for other kinds."""
+    if kind != "monte_carlo":
+        return {}
+    return {"draws": random_draws(np.random.default_rng(0), net, len(X))}
+
+
+def reference_metric(net, X, Y, kind, reduction, whole=False, **draws):
+    """The undamped matrix from which `reference.direction` makes a direction."""
+    form = reference.full_metric if reduction == "full" else reference.unitwise_metric
+    return form(net, X, kind, Y, whole=whole, **draws)
 
 
 def keep_outputs_from_zero(rng, net, X, margin=0.5):

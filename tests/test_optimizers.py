@@ -4,18 +4,35 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import DTYPES, assert_close, problems, random_problem, random_samples
+from strategies import (
+    DTYPES,
+    FORMS,
+    assert_close,
+    drawn,
+    problems,
+    random_problem,
+    random_samples,
+    reference_metric,
+)
 
 import fisherkern as fk
 from fisherkern import optimizers, reference
 from fisherkern.interpretations import INTERPRETATIONS
 
 PRESETS = {  # kind, reduction
+    "NaturalGradient": ("fisher", "full"),
+    "UnitwiseNaturalGradient": ("fisher", "unitwise"),
+    "QuasiDiagonalNaturalGradient": ("fisher", "quasi_diagonal"),
     "BackpropagatedMetricGradient": ("backpropagated", "unitwise"),
     "QuasiDiagonalBackpropagatedMetricGradient": ("backpropagated", "quasi_diagonal"),
     "DiagonalGaussNewton": ("backpropagated", "diagonal"),
+    "OuterProductGradient": ("outer_product", "full"),
+    "UnitwiseOuterProductGradient": ("outer_product", "unitwise"),
+    "QuasiDiagonalOuterProductGradient": ("outer_product", "quasi_diagonal"),
+    "MonteCarloNaturalGradient": ("monte_carlo", "full"),
+    "MonteCarloUnitwiseNaturalGradient": ("monte_carlo", "unitwise"),
+    "MonteCarloQuasiDiagonalNaturalGradient": ("monte_carlo", "quasi_diagonal"),
 }
-PAIRS = [*PRESETS.values()] + [("outer_product", reduction) for _, reduction in PRESETS.values()]
 BASELINES = {
     "Backpropagation": lambda net, X, Y, G: G,
     "Momentum": lambda net, X, Y, G: G,
@@ -24,7 +41,17 @@ BASELINES = {
 }
 ALL = {name: getattr(optimizers, name)() for name in (*PRESETS, *BASELINES)} | {
     f"MetricGradient of {kind}, {reduction}": optimizers.MetricGradient(kind, reduction)
-    for kind, reduction in PAIRS[3:]}
+    for kind, reduction in FORMS if (kind, reduction) not in PRESETS.values()}
+
+
+def test_presets_are_all_optimizers_of_the_package():
+    assert sorted(optimizers.PRESETS) == sorted([*PRESETS, *BASELINES])
+
+
+def direction_of(problem, form, **options):
+    """The direction of a metric's optimizer, its targets given where they would be drawn."""
+    return optimizers.MetricGradient(*form, **options).direction(
+        *problem, **drawn(form[0], problem.net, problem.X))
 
 
 def reference_direction(net, X, Y, kind, reduction, damping, noise=None):
@@ -37,11 +64,12 @@ def reference_direction(net, X, Y, kind, reduction, damping, noise=None):
     net.theta[:] = theta * (1 + shifts[0])
     G = -reference.gradient(net, X, Y)
     net.theta[:] = theta * (1 + shifts[1])
-    A = reference.unitwise_metric(net, X, kind, Y, whole=True) * (1 + factors)
+    A = reference_metric(net, X, Y, kind, reduction, True, **drawn(kind, net, X)) * (1 + factors)
     ranges = np.ptp(reference.activities(net, X), axis=0)
     net.theta[:] = theta
     if damping == "range":
         return reference.range_direction(net, A, G, reduction, ranges)
+    A[net.frozen], A[:, net.frozen] = 0, 0
     return reference.direction(net, A, G, reduction, damping)
 
 
@@ -74,30 +102,30 @@ def assert_direction(actual, net, X, Y, kind, reduction, damping):
 # --- against the reference ------------------------------------------------------------------------
 
 
-@given(problems(n_samples=65), st.sampled_from(PAIRS),
+@given(problems(n_samples=65), st.sampled_from(FORMS),
        st.sampled_from(["range", 1e-4, 1e-2, 1.0]))
-def test_metric_gradient_vs_reference(problem, pair, damping):
-    direction = optimizers.MetricGradient(*pair, damping=damping).direction(*problem)
-    assert_direction(direction, *problem, *pair, damping)
+def test_metric_gradient_vs_reference(problem, form, damping):
+    direction = direction_of(problem, form, damping=damping)
+    assert_direction(direction, *problem, *form, damping)
 
 
 @pytest.mark.parametrize("interpretation", INTERPRETATIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pair", PAIRS)
-def test_undamped_metric_gradient_vs_reference(pair, dtype, interpretation):
+@pytest.mark.parametrize("form", FORMS)
+def test_undamped_metric_gradient_vs_reference(form, dtype, interpretation):
     rng = np.random.default_rng(6)
     problem = random_problem(rng, interpretation=interpretation, dtype=dtype, n_samples=200,
                              activations=("tanh", "sigmoid", "lecun_tanh"), max_fan_in=3,
                              parallel=False)
-    direction = optimizers.MetricGradient(*pair, damping=0.0).direction(*problem)
-    assert_direction(direction, *problem, *pair, 0.0)
+    direction = direction_of(problem, form, damping=0.0)
+    assert_direction(direction, *problem, *form, 0.0)
 
 
-@given(problems(), st.sampled_from(PAIRS))
-def test_damped_direction_is_that_of_the_metric(problem, pair):
+@given(problems(), st.sampled_from(FORMS))
+def test_damped_direction_is_that_of_the_metric(problem, form):
     net, X, Y = problem
-    A = fk.metric(net, X, Y, kind=pair[0], reduction=pair[1])
-    direction = optimizers.MetricGradient(*pair, damping=1e-3).direction(net, X, Y)
+    A = fk.metric(net, X, Y, kind=form[0], reduction=form[1], **drawn(form[0], net, X))
+    direction = direction_of(problem, form, damping=1e-3)
     solved = A.solve(-net.gradient(X, Y), 1e-3)
     assert_close(direction, solved, tolerance={"float64": 1e-10, "float32": 5e-3}[net.dtype.name])
 
@@ -122,22 +150,22 @@ def test_baseline_vs_reference_first_step(problem, name):
 
 def test_range_direction_ignores_constant_inputs_and_stays_finite():
     rng = np.random.default_rng(0)
-    for kind, reduction in PAIRS:
-        net, X, Y = random_problem(rng, n_units=9, frozen=0)
+    for form in FORMS:
+        problem = random_problem(rng, n_units=9, frozen=0)
+        net, X, _ = problem
         X[:, 0] = 0.1
-        direction = optimizers.MetricGradient(kind, reduction).direction(net, X, Y)
+        direction = direction_of(problem, form)
         weights = np.delete(direction, net.indptr[:-1])
         assert not weights[net.edges[:, 0] == 0].any()
-        assert_direction(direction, net, X, Y, kind, reduction, "range")
+        assert_direction(direction, *problem, *form, "range")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pair", PAIRS)
-def test_direction_of_one_sample_is_finite(pair, dtype):
-    net, X, Y = random_problem(np.random.default_rng(1), n_samples=1, dtype=dtype)
+@pytest.mark.parametrize("form", FORMS)
+def test_direction_of_one_sample_is_finite(form, dtype):
+    problem = random_problem(np.random.default_rng(1), n_samples=1, dtype=dtype)
     for damping in ("range", 0.0, 1e-4):
-        assert np.isfinite(optimizers.MetricGradient(*pair, damping=damping)
-                           .direction(net, X, Y)).all()
+        assert np.isfinite(direction_of(problem, form, damping=damping)).all()
 
 
 # --- a direction is a function of its arguments ---------------------------------------------------
@@ -151,10 +179,11 @@ def test_direction_changes_nothing_and_is_bitwise_the_same_again(name):
     before = [net.theta.copy(), net.frozen.copy(), X.copy(), Y.copy(), dict(vars(optimizer))]
     for array in (X, Y):
         array.flags.writeable = False
-    first = optimizer.direction(net, X, Y)
+    first = optimizer.direction(net, X, Y, rng=5)
     for n_threads in (1, 2, 3):
-        np.testing.assert_array_equal(optimizer.direction(net, X, Y, n_threads=n_threads), first)
-    strided = optimizer.direction(net, np.asfortranarray(X), np.repeat(Y, 2, axis=0)[::2])
+        again = optimizer.direction(net, X, Y, n_threads=n_threads, rng=5)
+        np.testing.assert_array_equal(again, first)
+    strided = optimizer.direction(net, np.asfortranarray(X), np.repeat(Y, 2, axis=0)[::2], rng=5)
     np.testing.assert_array_equal(strided, first)
     for old, new in zip(before, [net.theta, net.frozen, X, Y, vars(optimizer)], strict=True):
         np.testing.assert_equal(new, old)
@@ -169,7 +198,8 @@ def test_preset_is_the_composition_bitwise(name):
     preset = getattr(optimizers, name)(damping=1e-3, learning_rate=0.5)
     composed = optimizers.MetricGradient(*PRESETS[name], damping=1e-3, learning_rate=0.5)
     assert vars(preset) == vars(composed)
-    np.testing.assert_array_equal(preset.direction(*problem), composed.direction(*problem))
+    np.testing.assert_array_equal(preset.direction(*problem, rng=1),
+                                  composed.direction(*problem, rng=1))
 
 
 @pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
@@ -242,16 +272,16 @@ def test_direction_that_overflows_is_an_error():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form[0] != "monte_carlo"])
 @pytest.mark.parametrize("damping", [1e-2, "range"])
-def test_compiled_step_in_the_network_s_dtype_vs_reference(pair, dtype, damping):
+def test_compiled_step_in_the_network_s_dtype_vs_reference(form, dtype, damping):
     net = fk.Network.layered([6, 9, 5], fan_in=[4, 9], interpretation="bernoulli", dtype=dtype,
                              rng=3)
     X = np.random.default_rng(4).normal(size=(150, 6))
     Y = np.random.default_rng(5).random((150, 5))
     start = net.theta.astype(np.float64)
-    expected = reference_direction(in_float64(net), X, Y, *pair, damping)
-    optimizer = optimizers.MetricGradient(*pair, damping=damping, learning_rate=1.0)
+    expected = reference_direction(in_float64(net), X, Y, *form, damping)
+    optimizer = optimizers.MetricGradient(*form, damping=damping, learning_rate=1.0)
     fk.train(net, X, Y, optimizer, steps=1, step_size="constant")
     tolerance = 2e-3 if dtype == "float32" else 1e-9
     np.testing.assert_allclose(net.theta - start, expected, rtol=tolerance,

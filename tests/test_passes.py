@@ -26,6 +26,9 @@ PASSES = {
     "gradient": lambda net, X, Y: net.gradient(X, Y),
     "backpropagated_modulus": lambda net, X, Y: net.backpropagated_modulus(X),
     "reduced_modulus": lambda net, X, Y: net.backpropagated_modulus(X, reduced=True),
+    "transfer_rates": lambda net, X, Y: net.transfer_rates(X),
+    "fisher_modulus": lambda net, X, Y: net.fisher_modulus(X),
+    "reduced_fisher_modulus": lambda net, X, Y: net.fisher_modulus(X, reduced=True),
 }
 
 
@@ -86,6 +89,33 @@ def test_backpropagated_modulus_vs_reference(problem, reduced):
     net, X, _ = problem
     expected = reference.backpropagated_modulus(net, X, reduced)
     assert_close(net.backpropagated_modulus(X, reduced), expected, net.dtype)
+
+
+@given(problems(), st.booleans())
+def test_fisher_modulus_vs_reference(problem, reduced):
+    net, X, _ = problem
+    expected = reference.fisher_modulus(net, X, reduced)
+    assert_close(net.fisher_modulus(X, reduced), expected, net.dtype)
+
+
+@given(problems())
+def test_transfer_rates_vs_reference(problem):
+    net, X, _ = problem
+    expected = reference.transfer_rates(net, X)
+    rates = net.transfer_rates(X)
+    assert rates.dtype == net.dtype
+    assert_close(rates, expected, net.dtype, scale=np.abs(expected).max(axis=(1, 2), keepdims=True))
+
+
+@given(problems(dtype="float64", activations=SMOOTH_ACTIVATIONS))
+def test_transfer_rates_of_inputs_vs_finite_differences(problem):
+    net, X, _ = problem
+    rates, h = net.transfer_rates(X), 1e-4
+    for i in range(net.n_inputs):
+        e = h * np.eye(net.n_inputs)[i]
+        slopes = (8 * (net.forward(X + e) - net.forward(X - e))
+                  - (net.forward(X + 2 * e) - net.forward(X - 2 * e))) / (12 * h)
+        assert_close(slopes, rates[:, i], scale=1, tolerance=1e-7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

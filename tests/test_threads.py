@@ -18,6 +18,10 @@ METHODS = {
     "gradient": lambda net, X, Y, n: net.gradient(X, Y, n_threads=n),
     "backpropagated_modulus": lambda net, X, Y, n: net.backpropagated_modulus(X, n_threads=n),
     "reduced_modulus": lambda net, X, Y, n: net.backpropagated_modulus(X, True, n_threads=n),
+    "transfer_rates": lambda net, X, Y, n: net.transfer_rates(X, n_threads=n),
+    "fisher_modulus": lambda net, X, Y, n: net.fisher_modulus(X, n_threads=n),
+    "monte_carlo": lambda net, X, Y, n: fk.metric(
+        net, X, kind="monte_carlo", reduction="diagonal", n_draws=3, rng=8, n_threads=n).diagonal(),
 }
 # the last tile is short, the slots do not divide evenly among threads, and the last count makes
 # a slot own two tiles

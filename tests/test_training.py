@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from strategies import assert_close, random_problem
+from strategies import FORMS, assert_close, random_problem, reference_metric
 
 import fisherkern as fk
 from fisherkern import optimizers, reference
@@ -10,8 +10,8 @@ from fisherkern import optimizers, reference
 QuasiDiagonal = optimizers.QuasiDiagonalBackpropagatedMetricGradient
 Unitwise = optimizers.BackpropagatedMetricGradient
 SMOOTH = ("tanh", "sigmoid", "softplus", "silu")
-PAIRS = [(kind, reduction) for kind in ("backpropagated", "outer_product")
-         for reduction in ("unitwise", "quasi_diagonal", "diagonal")]
+# of metrics that depend on the samples alone
+PAIRS = [form for form in FORMS if form[0] != "monte_carlo"]
 
 
 def problem(seed=0, **options):
@@ -39,19 +39,51 @@ def run(net, X, Y, optimizer, **options):
 # --- whole batch ----------------------------------------------------------------------------------
 
 
-class Ranges:
-    """`range_direction` with the ranges of all activities so far."""
+class Targets:
+    """What a run of `train` with this seed draws: its batches, and targets of a Monte Carlo metric
+    (none for other kinds)."""
 
-    def __init__(self, X, Y, kind, reduction):
-        self.X, self.Y, self.kind, self.reduction = X, Y, kind, reduction
-        self.low, self.high = np.inf, -np.inf
+    def __init__(self, seed, kind, n_draws=1):
+        self.batches, self.numbers, self.n_draws = np.random.default_rng(seed), None, n_draws
+        if kind == "monte_carlo":
+            self.numbers = np.random.default_rng(self.batches.integers(2**63, size=4))
+
+    def __call__(self, net, X):
+        if self.numbers is None:
+            return {}
+        shape = (len(X), self.n_draws)
+        if net.interpretation == "square":
+            numbers = self.numbers.standard_normal((*shape, net.n_outputs))
+        elif net.interpretation == "bernoulli":
+            numbers = self.numbers.random((*shape, net.n_outputs))
+        else:
+            numbers = self.numbers.random(shape)
+        return {"draws": reference.targets_from_random(net, X, numbers)}
+
+
+class Metric:
+    """Direction of a metric with the ranges of all activities so far. Of attempts from one theta,
+    the first draws the targets; the others have numbers of their own, which are not used."""
+
+    def __init__(self, X, Y, kind, reduction, damping):
+        self.X, self.Y, self.kind, self.reduction, self.damping = X, Y, kind, reduction, damping
+        self.low, self.high, self.seen = np.inf, -np.inf, None
+        self.targets = Targets(0, kind)
 
     def __call__(self, net):
+        draws = self.targets(net, self.X)
+        if not np.array_equal(self.seen, net.theta):
+            self.seen, self.direction = net.theta.copy(), self.compute(net, draws)
+        return self.direction
+
+    def compute(self, net, draws):
         a = reference.activities(net, self.X)
         self.low, self.high = np.minimum(self.low, a.min(0)), np.maximum(self.high, a.max(0))
-        A = reference.unitwise_metric(net, self.X, self.kind, self.Y, whole=True)
+        A = reference_metric(net, self.X, self.Y, self.kind, self.reduction, True, **draws)
         G = -reference.gradient(net, self.X, self.Y)
-        return reference.range_direction(net, A, G, self.reduction, self.high - self.low)
+        if self.damping == "range":
+            return reference.range_direction(net, A, G, self.reduction, self.high - self.low)
+        return reference.direction(net, A, G, self.reduction, self.damping)
 
 
 class Velocity:
@@ -73,12 +105,6 @@ class Velocity:
         return self.mean / (1 - 0.9**self.t) / (deviation + 1e-8)
 
 
-def damped(X, Y, kind, reduction, damping):
-    return lambda net: reference.direction(
-        net, reference.unitwise_metric(net, X, kind, Y), -reference.gradient(net, X, Y), reduction,
-        damping)
-
-
 WHOLE_BATCH = {
     "backpropagation": (optimizers.Backpropagation(20.0), lambda X, Y: lambda net:
                         -reference.gradient(net, X, Y)),
@@ -88,17 +114,16 @@ WHOLE_BATCH = {
                 reference.adagrad_direction(net, X, Y, 1e-4)),
 } | {f"{kind} {reduction} {damping}": (
     optimizers.MetricGradient(kind, reduction, damping=damping, learning_rate=0.5),
-    lambda X, Y, args=(kind, reduction, damping):
-        Ranges(X, Y, *args[:2]) if args[2] == "range" else damped(X, Y, *args))
-    for kind, reduction in PAIRS for damping in ("range", 1e-2)}
+    lambda X, Y, args=(kind, reduction, damping): Metric(X, Y, *args))
+    for kind, reduction in FORMS for damping in ("range", 1e-2)}
 
 
 @pytest.mark.parametrize("name", WHOLE_BATCH)
 def test_whole_batch_adaptive_vs_reference_descent(name):
     optimizer, direction = WHOLE_BATCH[name]
     net, X, Y = problem(1, interpretation="softmax")
-    by_steps = run(net, X, Y, optimizer, steps=30, callbacks=nothing)
-    at_once = run(net, X, Y, optimizer, steps=30)
+    by_steps = run(net, X, Y, optimizer, steps=30, callbacks=nothing, rng=0)
+    at_once = run(net, X, Y, optimizer, steps=30, rng=0)
     assert_same_run(at_once, by_steps)
     rate = optimizer.learning_rate or 0.01
     thetas, losses, accepted, rates = reference.whole_batch_descent(net, X, Y, direction(X, Y),
@@ -117,7 +142,7 @@ def test_every_interpretation_descends_as_the_reference(interpretation):
     net, X, Y = problem(2, interpretation=interpretation)
     trained, history = run(net, X, Y, Unitwise(damping=1e-2, learning_rate=0.5), steps=20)
     thetas, losses, accepted, _ = reference.whole_batch_descent(
-        net, X, Y, damped(X, Y, "backpropagated", "unitwise", 1e-2), 0.5, 20)
+        net, X, Y, Metric(X, Y, "backpropagated", "unitwise", 1e-2), 0.5, 20)
     assert history.accepted.tolist() == accepted.tolist()
     assert_close(history.loss, losses, tolerance=1e-9)
     assert_close(trained.theta, thetas[-1], tolerance=1e-7)
@@ -142,6 +167,7 @@ def test_whole_batch_running_metric_is_bitwise_the_same_in_chunks():
 
 
 def permuted_batches(seed, n_samples, size, steps):
+    """Rows of each step's batch; `seed` may be a Generator."""
     rng = np.random.default_rng(seed)
     epochs = -(-steps * size // n_samples)
     rows = np.concatenate([rng.permutation(n_samples) for _ in range(epochs)])
@@ -149,15 +175,17 @@ def permuted_batches(seed, n_samples, size, steps):
 
 
 def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metric_rate=0.02,
-                      radius=3e-4, ceiling=1.0, n_init=0):
+                      radius=3e-4, ceiling=1.0, n_init=0, targets=None):
     """Losses and rates of trust-region steps; moves net.theta."""
+    targets = targets or Targets(0, None)
     A, noise, low, high = 0.0, 0.0, np.inf, -np.inf
     floor = 1e-4 * np.var(Y, axis=0).mean()
     losses, rates = [], []
     if n_init:  # online
         a = reference.activities(net, X[:n_init])
         low, high = a.min(axis=0), a.max(axis=0)
-        A = reference.unitwise_metric(net, X[:n_init], kind, Y[:n_init], whole=True)
+        A = reference_metric(net, X[:n_init], Y[:n_init], kind, reduction, True,
+                             **targets(net, X[:n_init]))
     for t, rows in enumerate(batches):
         x, y = X[rows], Y[rows]
         losses.append(reference.loss(net, x, y))
@@ -168,7 +196,7 @@ def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metr
         a = reference.activities(net, x)
         low, high = np.minimum(low, a.min(axis=0)), np.maximum(high, a.max(axis=0))
         A = A + blend * (
-            inverse * reference.unitwise_metric(net, x, kind, y, whole=True)
+            inverse * reference_metric(net, x, y, kind, reduction, True, **targets(net, x))
             * (inverse if kind == "outer_product" else 1) - A)
         G = -inverse * reference.gradient(net, x, y)
         delta = reference.range_direction(net, A, G, reduction, high - low) \
@@ -180,13 +208,14 @@ def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metr
 
 
 @pytest.mark.parametrize("interpretation", ["square", "bernoulli", "softmax", "spherical"])
-@pytest.mark.parametrize("pair", PAIRS)
-def test_mini_batch_trust_region_vs_numpy_loop(pair, interpretation):
+@pytest.mark.parametrize("form", FORMS)
+def test_mini_batch_trust_region_vs_numpy_loop(form, interpretation):
     net, X, Y = problem(5, interpretation=interpretation)
-    optimizer = optimizers.MetricGradient(*pair)
+    optimizer, targets = optimizers.MetricGradient(*form, n_draws=2), Targets(9, form[0], 2)
     options = {"steps": 25, "batch_size": 16, "rng": 9}
     trained, history = run(net, X, Y, optimizer, **options)
-    losses, rates = trust_region_loop(net, X, Y, *pair, permuted_batches(9, 60, 16, 25))
+    batches = permuted_batches(targets.batches, 60, 16, 25)
+    losses, rates = trust_region_loop(net, X, Y, *form, batches, targets=targets)
     assert_close(history.loss, losses, tolerance=1e-8)
     assert_close(history.learning_rate, rates, tolerance=1e-8)
     assert_close(trained.theta, net.theta, tolerance=1e-8)
@@ -275,13 +304,13 @@ def test_online_vs_reference_recursion(pair):
     assert_close(trained.theta, thetas[-1], tolerance=1e-9)
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_online_trust_region_vs_numpy_loop(pair):
+@pytest.mark.parametrize("form", FORMS)
+def test_online_trust_region_vs_numpy_loop(form):
     net, X, Y = problem(17, interpretation="bernoulli", n_samples=30)
-    optimizer = optimizers.MetricGradient(*pair, n_init=20)
-    trained, history = run(net, X, Y, optimizer, steps=70, online=True)
+    optimizer = optimizers.MetricGradient(*form, n_init=20)
+    trained, history = run(net, X, Y, optimizer, steps=70, online=True, rng=4)
     losses, rates = trust_region_loop(
-        net, X, Y, *pair, [[t % 30] for t in range(70)], n_init=20,
+        net, X, Y, *form, [[t % 30] for t in range(70)], n_init=20, targets=Targets(4, form[0]),
         metric_rate=1 / (10 * np.diff(net.indptr).max()))
     assert_close(history.loss, losses, tolerance=1e-8)
     assert_close(history.learning_rate, rates, tolerance=1e-8)
@@ -338,7 +367,8 @@ def test_frozen_parameters_stay_bitwise(options):
 @pytest.mark.parametrize("options", [
     {"batch_size": 200}, {"online": True}, {}, {"step_size": lambda step: 0.01}])
 @pytest.mark.parametrize("optimizer", [
-    QuasiDiagonal(), Unitwise(), optimizers.Adam(0.01)], ids=lambda optimizer: repr(optimizer)[:8])
+    QuasiDiagonal(), Unitwise(), optimizers.Adam(0.01), optimizers.QuasiDiagonalNaturalGradient(),
+    optimizers.MonteCarloUnitwiseNaturalGradient(n_draws=3)], ids=lambda it: type(it).__name__)
 def test_threads_and_chunks_change_no_bit(optimizer, options):
     rng = np.random.default_rng(16)
     net = fk.Network.layered([20, 30, 20, 4], fan_in=10, interpretation="softmax", rng=rng,

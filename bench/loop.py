@@ -31,14 +31,23 @@ def stepper(workload: Workload, name: str, *, n_threads: int = 1,
 
     At learning rate 0 every step costs what any other does, and the network stays as it was.
     """
-    net, X, Y = workload
     make, mini_batches = OPTIMIZERS[name]
+    return optimizer_stepper(workload, make(), mini_batches=mini_batches, n_threads=n_threads,
+                             learning_rate=learning_rate)
+
+
+def optimizer_stepper(workload: Workload, optimizer: Optimizer, *, mini_batches: bool = False,
+                      n_threads: int = 1, learning_rate: float = 0.0,
+                      seed: int = 0) -> Callable[[int], None]:
+    """`stepper` of an optimizer; drawing a Monte Carlo metric's numbers is part of each step."""
+    net, X, Y = workload
     control = {}
     if mini_batches:
         control = {"metric_rate": optimizers.MINI_BATCH_RATE, "warm_start": True,
                    "rule": "trust_region", "learning_rate": 1.0, "trust_radius": TRUST_RADIUS,
                    "whole_batch": False}
-    trainer = make_trainer(make(), net, X, Y, X.shape[0], n_threads, **control)
+    trainer = make_trainer(optimizer, net, X, Y, X.shape[0], n_threads, **control)
+    rng = np.random.default_rng(seed) if optimizer.kind == "monte_carlo" else None
     every_row = np.arange(X.shape[0])
     # n: samples, factors, losses, rates, accepted
     buffers: dict[int, tuple] = {}
@@ -48,7 +57,8 @@ def stepper(workload: Workload, name: str, *, n_threads: int = 1,
             rows = np.tile(every_row, n_steps) if mini_batches else every_row
             buffers[n_steps] = (rows, np.full(n_steps, learning_rate), np.empty(n_steps),
                                 np.empty(n_steps), np.empty(n_steps, np.uint8))
-        done, status = trainer.run(*buffers[n_steps])
+        random = rng and trainer.batch.random_numbers(rng, n_steps * X.shape[0])
+        done, status = trainer.run(*buffers[n_steps], random)
         assert (done, status) == (n_steps, 0)
 
     return run

@@ -21,7 +21,7 @@ NAMES = {
     "W4": "irregular graph, 20,000 units, 159,488 edges, 64 samples, float32",
 }
 WINDOWS = {"W1": 41, "W2": 41, "W3": 15, "W4": 25}
-START, END = "<!-- table:start -->", "<!-- table:end -->"
+MARK = "table"
 
 
 STEPS = ("quasi-diagonal", "quasi-diagonal, mini-batch")
@@ -48,7 +48,7 @@ def table() -> str:
         peer, *steps = compare(name)
         times = " | ".join(f"{1e6 * t:,.0f}" for t in (peer.a, peer.b, *(s.a for s in steps)))
         rows.append(f"| {description} | {times} | {peer} |")
-    return "\n".join([*rows, "", conditions()])
+    return "\n".join([*rows, "", conditions() + " scipy.sparse takes a gradient and a plain step."])
 
 
 def conditions() -> str:
@@ -56,8 +56,7 @@ def conditions() -> str:
     info = fk.config()
     versions = ", ".join(f"{name} {info[name]}" for name in ("fisherkern", "numpy", "scipy"))
     return (f"{processor()}, kernels for {info['isa']}, Python {info['python']}, {versions}. "
-            "Medians; the ratio is the median over paired windows, with its 95 % interval. "
-            "scipy.sparse takes a gradient and a plain step.")
+            "Medians; a ratio is the median over paired windows, with its 95 % interval.")
 
 
 def processor() -> str:
@@ -70,28 +69,35 @@ def processor() -> str:
     return found[1].strip() if found else platform.machine()
 
 
-def replace(text: str, new: str) -> str:
-    """`text` with what lies between the two marks replaced."""
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"the file must hold {START} and then {END}, once each")
-    return text[:text.index(START) + len(START)] + f"\n{new}\n" + text[text.index(END):]
+def replace(text: str, mark: str, new: str) -> str:
+    """`text` with what lies between the two comments of a mark replaced."""
+    start, end = f"<!-- {mark}:start -->", f"<!-- {mark}:end -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"the file must hold {start} and then {end}, once each")
+    return text[:text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end):]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.table", description=__doc__)
+def parse_target(program: str, description: str | None, mark: str) -> Path | None:
+    """The file of --update, which is checked before anything is measured."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--update", type=Path, metavar="FILE",
-                        help=f"put the table between {START} and {END} of this file")
+                        help=f"put the table between the marks {mark!r} of this file")
     path = parser.parse_args().update
     if path is not None:
         try:
-            replace(path.read_text(encoding="utf-8"), "")
+            replace(path.read_text(encoding="utf-8"), mark, "")
         except (OSError, ValueError) as error:
             parser.error(str(error))
-    new = table()
+    return path
+
+
+def update(path: Path | None, mark: str, new: str) -> None:
+    """Print a table and put it into its place in a file."""
     print(new)
     if path is not None:
-        path.write_text(replace(path.read_text(encoding="utf-8"), new), encoding="utf-8")
+        path.write_text(replace(path.read_text(encoding="utf-8"), mark, new), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    target = parse_target("python -m bench.table", __doc__, MARK)
+    update(target, MARK, table())

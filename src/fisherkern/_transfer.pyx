@@ -34,7 +34,9 @@ cdef fk_fault run_transfer(PassView* v, char* rows, int slot, int64_t first, int
     cdef fk_fault fault = fk_fault(-1, -1), found
     cdef int e = 0, count
     cdef int32_t p
+    cdef void* squares = NULL
     if v.signals != FK_RATES:
+        squares = <char*>place(v, rows, ROWS_SIGNALS) + row
         for p in range(v.dag.n_units):
             memset(<char*>place(v, rows, ROWS_SIGNALS) + (2 * p + 1) * row, 0, row)
     if v.out_sums != NULL:
@@ -49,7 +51,8 @@ cdef fk_fault run_transfer(PassView* v, char* rows, int slot, int64_t first, int
             v.dag, v.group, v.first, v.weights_out, place(v, rows, ROWS_ACTIVITIES),
             place(v, rows, ROWS_SIGNALS), v.rows, place(v, rows, ROWS_START),
             place(v, rows, ROWS_UNREDUCED_START), <uint8_t*>place(v, rows, ROWS_LIVE),
-            place(v, rows, ROWS_RATES), place(v, rows, ROWS_UNREDUCED_RATES) if unreduced else NULL)
+            place(v, rows, ROWS_RATES), place(v, rows, ROWS_UNREDUCED_RATES) if unreduced else NULL,
+            squares)
         use_group(v, rows, slot, first, n, e, count, add)
         e += count
     return fault
@@ -141,10 +144,8 @@ cdef void use_group(PassView* v, char* rows, int slot, int64_t first, int n, int
                            <char*>v.out_rates
                            + (e + c) * v.n_samples * v.dag.n_units * v.itemsize)
         return
-    v.leaves.add_squares(v.dag, v.group, v.first, live, place(v, rows, ROWS_RATES), 2,
-                         <char*>place(v, rows, ROWS_SIGNALS) + row)
     if v.out_sums != NULL:
-        v.leaves.add_squares(v.dag, v.group, 0, live, unreduced, 1, place(v, rows, ROWS_SUMS))
+        v.leaves.add_squares(v.dag, v.group, live, unreduced, place(v, rows, ROWS_SUMS))
     if v.statistics == FK_FULL:
         add_product(v, rows, slot, add or e > 0)
 

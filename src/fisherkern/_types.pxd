@@ -64,9 +64,8 @@ cdef extern from "simd/fk.h" nogil:
         void (*value_column)(const fk_dag*, int, int, double, const void*, void*,
                              uint8_t*) noexcept nogil
         void (*transfer)(const fk_dag*, int, int, const void*, const void*, const void*, int,
-                         const void*, const void*, uint8_t*, void*, void*) noexcept nogil
-        void (*add_squares)(const fk_dag*, int, int, const uint8_t*, const void*, int,
-                            void*) noexcept nogil
+                         const void*, const void*, uint8_t*, void*, void*, void*) noexcept nogil
+        void (*add_squares)(const fk_dag*, int, const uint8_t*, const void*, void*) noexcept nogil
         void (*parameter_rates)(const fk_dag*, int, const uint8_t*, const void*, const void*,
                                 double*) noexcept nogil
         void (*draw)(const fk_dag*, int, int, const void*, const void*, int, const void*,

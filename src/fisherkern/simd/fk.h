@@ -102,9 +102,10 @@ typedef struct {
                          void *start, uint8_t *live);
     void (*transfer)(const fk_dag *dag, int width, int first, const void *weights_out,
                      const void *activities, const void *signals, int rows, const void *start,
-                     const void *unreduced_start, uint8_t *live, void *rates, void *unreduced);
-    void (*add_squares)(const fk_dag *dag, int width, int first, const uint8_t *live,
-                        const void *rates, int stride, void *sums);
+                     const void *unreduced_start, uint8_t *live, void *rates, void *unreduced,
+                     void *squares);
+    void (*add_squares)(const fk_dag *dag, int width, const uint8_t *live, const void *rates,
+                        void *sums);
     void (*parameter_rates)(const fk_dag *dag, int width, const uint8_t *live,
                             const void *activities, const void *rates, double *factor);
     void (*draw)(const fk_dag *dag, int interpretation, int n_samples, const void *activities,

@@ -66,10 +66,11 @@ static void NAME(root_columns)(const fk_dag *dag, int separate, int width, int f
 {
     const REAL *roots = roots_;
     REAL *start = start_;
-    memset(start, 0, sizeof(REAL) * (size_t)width * FK_TILE * (size_t)dag->n_outputs);
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const REAL *own = roots + (size_t)o * 3 * FK_TILE, *left = own + FK_TILE;
         live[dag->outputs[o]] = !separate || (o >= first && o < first + count);
+        if (!live[dag->outputs[o]]) continue;
+        memset(start + (size_t)o * width * FK_TILE, 0, sizeof(REAL) * (size_t)width * FK_TILE);
         for (int c = 0; c < count; c++) {
             REAL *column = start + ((size_t)o * width + c) * FK_TILE;
             const REAL *right = roots + ((size_t)(first + c) * 3 + 2) * FK_TILE;
@@ -93,10 +94,19 @@ static void NAME(value_column)(const fk_dag *dag, int width, int c, double scale
     }
 }
 
+FK_INLINE void NAME(add_row_squares)(int width, const VEC *rows, VEC *sums)
+{
+    EACH_VECTOR {
+        VEC sum = sums[v];
+        for (int c = 0; c < width; c++) sum += rows[c * VECS + v] * rows[c * VECS + v];
+        sums[v] = sum;
+    }
+}
+
 FK_INLINE void NAME(transfer_unit)(const fk_dag *dag, int32_t p, int width,
                                    const REAL *weights_out, const uint8_t *live, const REAL *r,
                                    const REAL *start, const REAL *unreduced_start, REAL *rates,
-                                   REAL *unreduced)
+                                   REAL *unreduced, REAL *squares)
 {
     enum { MOST = 8 };
     const int chunk = width * VECS < MOST ? width * VECS : MOST;
@@ -121,13 +131,14 @@ FK_INLINE void NAME(transfer_unit)(const fk_dag *dag, int32_t p, int width,
                     sum[v] + (start ? ((const VEC *)unreduced_start)[c + v] : (VEC){0});
         }
     }
+    if (squares) NAME(add_row_squares)(width, own, (VEC *)squares);
 }
 
 FK_INLINE void NAME(transfer_units)(const fk_dag *dag, int width, int first,
                                     const REAL *weights_out, const REAL *activities,
                                     const REAL *signals, int rows, const REAL *start,
                                     const REAL *unreduced_start, uint8_t *live, REAL *rates,
-                                    REAL *unreduced)
+                                    REAL *unreduced, REAL *squares)
 {
     const size_t size = (size_t)width * FK_TILE;
     for (int32_t p = dag->n_units - 1; p >= first; p--) {
@@ -152,37 +163,36 @@ FK_INLINE void NAME(transfer_units)(const fk_dag *dag, int width, int first,
         NAME(transfer_unit)(dag, p, width, weights_out, live, r,
                             starts ? start + (size_t)slot * size : NULL,
                             starts && unreduced ? unreduced_start + (size_t)slot * size : NULL,
-                            rates, unreduced);
+                            rates, unreduced,
+                            squares ? squares + (size_t)p * rows * FK_TILE : NULL);
     }
 }
 
 /* H~ (and H where `unreduced` is given) of the units from the last position down to `first`, for a
- * group of 1 or FK_GROUP directions; `live` becomes the mark of every unit that a start reaches. */
+ * group of 1 or FK_GROUP directions, and the sums of its squares added to `squares`, where given,
+ * whose rows lie as the signals'; `live` becomes the mark of every unit that a start reaches. */
 static void NAME(transfer)(const fk_dag *dag, int width, int first, const void *weights_out,
                            const void *activities, const void *signals, int rows,
                            const void *start, const void *unreduced_start, uint8_t *live,
-                           void *rates, void *unreduced)
+                           void *rates, void *unreduced, void *squares)
 {
     if (width == 1)
         NAME(transfer_units)(dag, 1, first, weights_out, activities, signals, rows, start,
-                             unreduced_start, live, rates, unreduced);
+                             unreduced_start, live, rates, unreduced, squares);
     else
         NAME(transfer_units)(dag, FK_GROUP, first, weights_out, activities, signals, rows, start,
-                             unreduced_start, live, rates, unreduced);
+                             unreduced_start, live, rates, unreduced, squares);
 }
 
-/* Adds the squares of a group's directions to a row of each live unit; the rows lie `stride`
- * rows apart. */
-static void NAME(add_squares)(const fk_dag *dag, int width, int first, const uint8_t *live,
-                              const void *rates, int stride, void *sums)
+/* Adds the squares of a group's directions to one row of each live unit. */
+static void NAME(add_squares)(const fk_dag *dag, int width, const uint8_t *live, const void *rates,
+                              void *sums)
 {
-    for (int32_t p = first; p < dag->n_units; p++) {
-        const VEC *row = (const VEC *)((const REAL *)rates + (size_t)p * width * FK_TILE);
-        VEC *sum = (VEC *)((REAL *)sums + (size_t)p * stride * FK_TILE);
-        if (!live[p]) continue;
-        for (int c = 0; c < width; c++)
-            EACH_VECTOR sum[v] += row[c * VECS + v] * row[c * VECS + v];
-    }
+    for (int32_t p = 0; p < dag->n_units; p++)
+        if (live[p])
+            NAME(add_row_squares)(width,
+                                  (const VEC *)((const REAL *)rates + (size_t)p * width * FK_TILE),
+                                  (VEC *)((REAL *)sums + (size_t)p * FK_TILE));
 }
 
 /* a_i H~_k^e of every parameter: (n_parameters, width * FK_TILE), the factor of a full matrix. */

@@ -1,0 +1,77 @@
+"""Cost of a step of every method on W1 beside the paper's: `python -m bench.costs [--update FILE]`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fisherkern import reference
+from fisherkern.optimizers import PRESETS, Optimizer
+
+from . import oracles
+from .loop import optimizer_stepper
+from .pairing import paired
+from .table import conditions, parse_target, update
+
+DAMPING = 1e-4
+# [O Table 1]: iterations in the time of 10,000 of backpropagation; Monte Carlo with one draw
+PAPER_ITERATIONS = {
+    "DiagonalGaussNewton": 7750, "AdaGrad": 8050, "UnitwiseNaturalGradient": 2200,
+    "QuasiDiagonalNaturalGradient": 2950, "BackpropagatedMetricGradient": 4250,
+    "QuasiDiagonalBackpropagatedMetricGradient": 7450, "UnitwiseOuterProductGradient": 4050,
+    "MonteCarloUnitwiseNaturalGradient": 2850, "MonteCarloQuasiDiagonalNaturalGradient": 3950,
+    "Backpropagation": 10_000,
+}
+WINDOWS = 41
+MARK = "costs"
+
+
+def make(name: str) -> Optimizer:
+    cls = PRESETS[name]
+    return cls(damping=DAMPING) if cls.has_metric else cls()
+
+
+def check(name: str) -> None:
+    """AssertionError unless a step moves theta as the reference says."""
+    net, X, Y = oracles.workload("W1")
+    moved = net.copy()
+    optimizer_stepper((moved, X, Y), make(name), learning_rate=1.0)(1)
+    optimizer = make(name)
+    if optimizer.kind is None:
+        expected = {"Adam": lambda G: G / (np.abs(G) + 1e-8)}.get(name, lambda G: G)(
+            -reference.gradient(net, X, Y))
+        if name == "AdaGrad":
+            expected = reference.adagrad_direction(net, X, Y, DAMPING)
+    else:
+        numbers = np.random.default_rng(0).random((X.shape[0], 1, net.n_outputs))
+        draws = {"draws": reference.targets_from_random(net, X, numbers)} \
+            if optimizer.kind == "monte_carlo" else {}
+        form = reference.full_metric if optimizer.reduction == "full" else \
+            reference.unitwise_metric
+        expected = reference.direction(net, form(net, X, optimizer.kind, Y, **draws),
+                                       -reference.gradient(net, X, Y), optimizer.reduction,
+                                       DAMPING)
+    error = np.linalg.norm(moved.theta - net.theta - expected) / np.linalg.norm(expected)
+    # the damped full matrix has a condition number of 10^7
+    assert error <= (1e-8 if optimizer.reduction == "full" else 1e-10), f"{name}: {error:.1e}"
+
+
+def table() -> str:
+    rows = ["| method | a step, µs | ratio to backpropagation | the paper's ratio |",
+            "|---|--:|--:|--:|"]
+    workload = oracles.workload("W1")
+    plain = optimizer_stepper(workload, make("Backpropagation"))
+    for name in PRESETS:
+        check(name)
+        full = make(name).reduction == "full"
+        result = paired(optimizer_stepper(workload, make(name)), plain,
+                        windows=7 if full else WINDOWS)
+        iterations = PAPER_ITERATIONS.get(name)
+        paper = f"{10_000 / iterations:.2f}" if iterations else "-"
+        rows.append(f"| `{name}` | {1e6 * result.a:,.0f} | {result} | {paper} |")
+    return "\n".join([*rows, "", conditions()])
+
+
+if __name__ == "__main__":
+    path = parse_target("python -m bench.costs", __doc__, MARK)
+    update(path, MARK, table())

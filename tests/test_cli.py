@@ -151,10 +151,13 @@ def test_options_text_labels_and_a_saved_model(train):
     assert again["stopped"] == "callback"
 
 
-def test_optimizers_by_either_spelling(train):
-    for name in ("diagonal-gauss-newton", "BackpropagatedMetricGradient"):
-        record = train("--epochs", 1, "--hidden", 16, "--optimizer", name)
-        assert record["accuracy"] > 0.5
+def test_every_optimizer_by_either_spelling(train):
+    for name, cls in fk.optimizers.PRESETS.items():
+        options = [] if cls.has_metric else ["--learning-rate", 0.003]
+        record = train("--epochs", 1, "--hidden", 16, "--fan-in", 8, "--optimizer", name, *options)
+        assert record["accuracy"] > 0.2, name
+    assert train("--epochs", 1, "--hidden", 16, "--optimizer",
+                 "quasi-diagonal-natural-gradient")["accuracy"] > 0.5
 
 
 def test_ctrl_c_keeps_the_model_so_far(tmp_path):

@@ -328,6 +328,35 @@ def test_online_defaults_are_ten_times_the_largest_block():
     assert_close(trained.theta, thetas[-1], tolerance=1e-9)
 
 
+# --- every optimizer in every mode ----------------------------------------------------------------
+
+
+MODES = [{}, {"step_size": "trust_region"}, {"step_size": "constant"},
+         {"step_size": lambda step: 0.02 / (1 + step)},
+         {"batch_size": 15, "step_size": "trust_region"}, {"batch_size": 15},
+         {"batch_size": 15, "step_size": "constant"},
+         {"batch_size": 15, "step_size": lambda step: 0.02 / (1 + step)},
+         {"online": True}, {"online": True, "step_size": "constant"}]
+
+
+@pytest.mark.parametrize("interpretation", ["square", "softmax"])
+@pytest.mark.parametrize("name", optimizers.PRESETS)
+def test_every_optimizer_learns_in_every_mode(name, interpretation):
+    net, X, Y = problem(18, interpretation=interpretation, frozen=0)
+    optimizer = optimizers.PRESETS[name](learning_rate=0.02)
+    for options in MODES:
+        if options.get("step_size") == "trust_region" and not optimizer.has_metric:
+            continue
+        trained, history = run(net, X, Y, optimizer, steps=40, rng=3, **options)
+        assert len(history) == 40
+        assert np.any(trained.theta != net.theta)
+        assert np.isfinite(trained.theta).all()
+        # a rate that is given may be too large, and the outer product's diverge near a minimum
+        if not (optimizer.kind == "outer_product" and ("online" in options or options.get(
+                "step_size") not in (None, "adaptive", "trust_region"))):
+            assert trained.loss(X, Y) < net.loss(X, Y), options
+
+
 # --- step sizes -----------------------------------------------------------------------------------
 
 

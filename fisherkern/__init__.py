@@ -7,11 +7,12 @@ direction; `train` runs the compiled loop; `metric` gives the matrices themselve
 from . import optimizers
 from ._config import config, show_config
 from ._version import __version__
+from .callbacks import EarlyStopping, Event
 from .history import History
 from .io import load
 from .metrics import metric
 from .network import Network
-from .training import EarlyStopping, Event, train
+from .training import train
 
 __all__ = [
     "EarlyStopping", "Event", "History", "Network", "__version__", "config", "load", "metric",

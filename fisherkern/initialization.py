@@ -29,7 +29,7 @@ def ollivier(net, rng: np.random.Generator) -> np.ndarray:
 
 
 def from_data(net, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """theta by mathematics.md section 10 rule 1, level by level on at most 500 samples.
+    """theta scaled to the data, level by level on at most 500 samples.
 
     Weights are N(0, 1) * 4 / range(a_i) (0 on constant sources), scaled so that every
     pre-activation has mean 0 and deviation 1, or 0.3 for outputs. Frozen entries keep their value

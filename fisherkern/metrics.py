@@ -81,9 +81,10 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
     Y : array_like, optional
         Targets, needed by kind "outer_product".
     kind : {"fisher", "backpropagated", "outer_product", "monte_carlo"}
-        c_k is the reduced Fisher modulus [O Def. 3, 13]; the reduced backpropagated modulus
-        [O Def. 7, 14]; the squared reduced backpropagated value [O Def. 10]; or the mean of its
-        squares over targets drawn from the output distribution, whose mean over draws is Fisher's.
+        c_k is the reduced Fisher modulus [O Def. 3, 4]; the reduced backpropagated modulus
+        [O Def. 7, 8]; the squared reduced backpropagated value [O Def. 14]; or the mean of its
+        squares over targets drawn from the output distribution [O (100)], whose mean over draws is
+        Fisher's.
     reduction : {"full", "unitwise", "quasi_diagonal", "diagonal"}
         The whole matrix [O Prop. 27], not for "backpropagated"; whole unit blocks; [O Def. 6]'s
         quasi-diagonal; the diagonal.

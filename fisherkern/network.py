@@ -337,8 +337,8 @@ class Network:
         Parameters
         ----------
         scheme : {"ollivier", "data"}
-            mathematics of [O section 4], or scaled to the samples `X` so that no feature's unit
-            or origin matters.
+            That of [O section 4], or one scaled to the samples `X` so that no feature's unit or
+            origin matters.
         rng : None, int or numpy.random.Generator
         X : (n_samples, n_inputs) array_like
             For "data" only; at most 500 rows of it are used.

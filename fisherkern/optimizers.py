@@ -23,7 +23,7 @@ from .metrics import (
 )
 from .network import Network, raise_fault
 
-# mathematics of the range rule: epsilon of V_i + epsilon A_00 R_i^2
+# of the range rule: epsilon of V_i + epsilon A_00 R_i^2
 RANGE_DAMPING = 1e-3
 # rate of the running metric over mini-batches
 MINI_BATCH_RATE = 0.02
@@ -180,8 +180,8 @@ class MetricGradient(Optimizer):
 
 
 class NaturalGradient(MetricGradient):
-    """Full Fisher matrix [O Prop. 27]: Amari's natural gradient, invariant to every
-    reparametrization; for small networks."""
+    """Full Fisher matrix [O Prop. 27]: Amari's natural gradient; undamped, invariant to every
+    reparametrization. For small networks."""
 
     __init__ = partialmethod(MetricGradient.__init__, "fisher", "full")
 
@@ -199,7 +199,7 @@ class QuasiDiagonalNaturalGradient(MetricGradient):
 
 
 class BackpropagatedMetricGradient(MetricGradient):
-    """Unitwise backpropagated metric [O section 2.3]."""
+    """Unitwise backpropagated metric [O Def. 7-9, 13]."""
 
     __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "unitwise")
 
@@ -211,7 +211,8 @@ class QuasiDiagonalBackpropagatedMetricGradient(MetricGradient):
 
 
 class DiagonalGaussNewton(MetricGradient):
-    """Diagonal of the backpropagated metric [O section 2.3]; not invariant."""
+    """Diagonal of the backpropagated metric [O section 1.2]; invariant to units of measure, not to
+    origins."""
 
     __init__ = partialmethod(MetricGradient.__init__, "backpropagated", "diagonal")
 
@@ -223,13 +224,13 @@ class OuterProductGradient(MetricGradient):
 
 
 class UnitwiseOuterProductGradient(MetricGradient):
-    """Unit blocks of the outer product metric [O Def. 10, 14]."""
+    """Unit blocks of the outer product metric [O Def. 14, (63)]."""
 
     __init__ = partialmethod(MetricGradient.__init__, "outer_product", "unitwise")
 
 
 class QuasiDiagonalOuterProductGradient(MetricGradient):
-    """Quasi-diagonal reduction of the outer product metric [O Def. 10]."""
+    """Quasi-diagonal reduction of the outer product metric [O Def. 14, 23]."""
 
     __init__ = partialmethod(MetricGradient.__init__, "outer_product", "quasi_diagonal")
 

@@ -513,7 +513,7 @@ def direction(
 def range_direction(
     net: NetworkLike, A: Array, G: Array, reduction: str, ranges: Array, damping: float = 1e-3
 ) -> Array:
-    """Step direction with range damping, (P,) (ours: mathematics.md Section 10, rule 2).
+    """Step direction with range damping, (P,) (ours: docs/methods.md).
 
     A is the undamped `unitwise_metric` or `full_metric`, with ``whole=True`` where biases are
     frozen; ``ranges`` (n_units,) are max - min of the activities. Once centred, A_ii is damped by
@@ -577,7 +577,7 @@ def trust_region_rate(
 ) -> float:
     """Learning rate factor min(ceiling, sqrt(2 radius / s), loss / s), s = delta.G.
 
-    Ours: mathematics.md Section 10, rule 4; and a full step promises to remove s nats of a loss
+    Ours: docs/methods.md; a full step promises to remove s nats of a loss
     that has no more than ``loss``.
     """
     s = float(delta @ G)
@@ -657,7 +657,7 @@ def running_metric_steps(
 ) -> Array:
     """Steps with A <- A + max(rate, 1/t) (A(batch) - A), t = 1, 2, ..., (steps + 1, P).
 
-    ``batches`` are the row numbers of each step's samples (ours: mathematics.md Section 4).
+    ``batches`` are the row numbers of each step's samples (ours: docs/methods.md).
     """
     schedule = ((rows, max(metric_update_rate, 1 / t)) for t, rows in enumerate(batches, start=1))
     return _metric_steps(net, X, Y, draws, kind, reduction, damping, learning_rate, None, schedule)

@@ -1,4 +1,4 @@
-"""The training loop: batches, step-size control, validation, callbacks, history, checkpoints."""
+"""The training loop: chunks of compiled steps; between them validation, callbacks, checkpoints."""
 
 from __future__ import annotations
 
@@ -7,119 +7,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import _loop
-from ._validation import boolean, finite_number, positive_integer, random_generator
+from ._validation import boolean, finite_number, random_generator
+from .callbacks import Event, checked_callbacks
 from .history import History
 from .io import check_target
 from .network import Network, raise_fault
 from .optimizers import Optimizer, frozen_bytes, make_trainer
+from .schedule import Batches, Plan, make_plan
 
 # seconds of work between two looks at Ctrl-C, progress and callbacks
 _CHUNK_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 30.0
 # the noise variance of a square loss never falls below this share of the targets' variance
 _NOISE_FLOOR = 1e-4
-_EVALUATIONS = 100
 # samples whose targets' random numbers are kept at once
 _MOST_DRAWN_SAMPLES = 8192
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a callback sees after a step.
-
-    Attributes
-    ----------
-    step : int
-        Steps attempted so far.
-    loss : float
-        Loss of the last step's batch, before it, in nats.
-    network : Network
-    validation : float or None
-        The validation loss where it was measured at this very step.
-    """
-
-    step: int
-    loss: float
-    network: Network
-    validation: float | None = None
-
-
-class EarlyStopping:
-    """Callback: stop when the validation loss has not improved for `patience` evaluations.
-
-    `train` then stops with the network at its best evaluation, unless `restore_best` is False. A
-    run that reaches its last step keeps its last parameters. Needs `validation`; each run starts
-    anew.
-
-    Parameters
-    ----------
-    patience : int
-    min_delta : float
-        Nats by which a loss must fall to count as better.
-    restore_best : bool
-    """
-
-    on_validation = True
-
-    def __init__(self, patience: int = 10, *, min_delta: float = 0.0,
-                 restore_best: bool = True) -> None:
-        self.patience = patience
-        self.min_delta = min_delta
-        self.restore_best = restore_best
-        self._reset()
-
-    def __repr__(self) -> str:
-        return (f"EarlyStopping(patience={self.patience!r}, min_delta={self.min_delta!r}, "
-                f"restore_best={self.restore_best!r})")
-
-    def _reset(self) -> None:
-        self.best_loss, self.best_step, self._waited = np.inf, 0, 0
-        self._best_theta: np.ndarray | None = None
-
-    def on_start(self) -> None:
-        """Called by `train` before anything changes: check the settings and forget other runs."""
-        positive_integer(self.patience, "patience")
-        finite_number(self.min_delta, "min_delta", least=0)
-        boolean(self.restore_best, "restore_best")
-        self._reset()
-
-    def __call__(self, event: Event) -> bool:
-        if event.validation is None:
-            return False
-        if event.validation < self.best_loss - self.min_delta:
-            self.best_loss, self.best_step, self._waited = event.validation, event.step, 0
-            self._best_theta = event.network.theta.copy()
-            return False
-        self._waited += 1
-        if self._waited < self.patience:
-            return False
-        if self.restore_best and self._best_theta is not None:
-            event.network.theta = self._best_theta
-        return True
-
-
-@dataclass
-class _Plan:
-    """The checked schedule of a run."""
-
-    mode: str  # whole, mini, online
-    n_steps: int
-    batch_size: int
-    rule: str  # of the compiled loop
-    factors: Callable[[int, int], np.ndarray]  # of steps [first, last)
-    learning_rate: float
-    period: tuple[int, int]  # steps between evaluations, as a fraction
-
-    def next_evaluation(self, done: int) -> int:
-        """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
-        steps, periods = self.period
-        return min(self.n_steps, -(-(done * periods // steps + 1) * steps // periods))
 
 
 def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
@@ -189,11 +96,11 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a fisherkern optimizer; got {optimizer!r}")
     X, Y, held_out = _split(net, X, Y, validation, rng)
-    plan = _plan(net, optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
+    plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     if progress is not None:
         progress = boolean(progress, "progress")
-    callbacks = _checked_callbacks(callbacks, held_out is not None)
+    callbacks = checked_callbacks(callbacks, held_out is not None)
     if checkpoint is not None:
         check_target(checkpoint, "checkpoint")
     draw_rng = None
@@ -204,23 +111,6 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     run = _Run(net, trainer, plan, X.shape[0], rng, draw_rng, held_out, callbacks, checkpoint,
                n_threads)
     return run.go(progress)
-
-
-def _checked_callbacks(callbacks: Any, validated: bool) -> list:
-    if callable(callbacks):
-        callbacks = [callbacks]
-    if not np.iterable(callbacks):
-        raise TypeError(f"callbacks must be callables; got {callbacks!r}")
-    callbacks = list(callbacks)
-    for i, callback in enumerate(callbacks):
-        if not callable(callback) or isinstance(callback, type):
-            raise TypeError(f"callbacks[{i}] must be a callable of an event; got {callback!r}")
-        if getattr(callback, "on_validation", False) and not validated:
-            raise ValueError(f"callbacks[{i}] waits for validation losses; give validation")
-    for callback in callbacks:
-        if hasattr(callback, "on_start"):
-            callback.on_start()
-    return callbacks
 
 
 def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
@@ -242,60 +132,7 @@ def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
     return X[kept], Y[kept], (X[held], Y[held])
 
 
-def _plan(net: Network, optimizer: Optimizer, n_samples: int, steps: int | None,
-          epochs: int | None, batch_size: int | None, online: bool, step_size: Any) -> _Plan:
-    online = boolean(online, "online")
-    if (steps is None) == (epochs is None):
-        raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
-                         f"epochs={epochs!r}")
-    if online and batch_size is not None:
-        raise ValueError(f"online training takes one sample per step; got batch_size={batch_size}")
-    mode = "online" if online else "whole" if batch_size is None else "mini"
-    size = {"online": 1, "whole": n_samples}.get(mode) or positive_integer(batch_size, "batch_size")
-    if size > n_samples:
-        raise ValueError(f"batch_size must be at most n_samples = {n_samples}; got {size}")
-    if steps is not None:
-        n_steps = positive_integer(steps, "steps")
-    else:
-        n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
-    rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
-    period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
-    return _Plan(mode, n_steps, size, rule, factors, rate, period)
-
-
-def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:
-    """The compiled loop's rule, its learning rate, and the factor of each step."""
-    rate = optimizer.learning_rate
-    if rate is not None:
-        rate = finite_number(rate, "learning_rate", above=0)
-    if step_size is None:
-        step_size = "adaptive" if mode == "whole" else \
-            "trust_region" if optimizer.has_metric else "constant"
-    if callable(step_size):
-        return "constant", 0.0, lambda first, last: np.array(
-            [finite_number(step_size(step), f"step_size({step})", least=0)
-             for step in range(first, last)], np.float64)
-    if step_size == "adaptive":
-        if mode != "whole":
-            raise ValueError("step_size 'adaptive' compares losses of the whole batch; "
-                             "it cannot be used with batch_size or online")
-        return "adaptive", rate or 0.01, lambda first, last: np.ones(last - first)
-    if step_size == "trust_region":
-        if not optimizer.has_metric:
-            raise ValueError(f"step_size 'trust_region' needs an optimizer with a metric; got "
-                             f"{type(optimizer).__name__}")
-        return "trust_region", rate or 1.0, lambda first, last: np.cos(
-            0.5 * np.pi * np.arange(first, last) / n_steps)
-    if step_size == "constant":
-        if rate is None:
-            raise ValueError(f"step_size 'constant' needs a learning_rate; "
-                             f"{type(optimizer).__name__} was given none")
-        return "constant", rate, lambda first, last: np.full(last - first, rate)
-    raise ValueError("step_size must be 'adaptive', 'trust_region', 'constant' or a callable; "
-                     f"got {step_size!r}")
-
-
-def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: _Plan,
+def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: Plan,
            trust_radius: float, draw_rng: np.random.Generator | None,
            n_threads: int | None) -> _loop.Trainer:
     """The compiled loop, its metric started where training is online."""
@@ -317,30 +154,6 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         raise_fault(first)
         trainer.start_metric(first.sums(), loss, rate)
     return trainer
-
-
-class _Batches:
-    """Rows of the coming steps: epoch by epoch shuffled, or in the given order online."""
-
-    def __init__(self, plan: _Plan, n_samples: int, rng: np.random.Generator) -> None:
-        self._plan, self._n, self._rng = plan, n_samples, rng
-        self._rest = np.arange(n_samples if plan.mode == "whole" else 0)
-
-    def take(self, n_steps: int) -> np.ndarray:
-        if self._plan.mode == "whole":
-            return self._rest
-        wanted = n_steps * self._plan.batch_size
-        if self._rest.size >= wanted:
-            rows, self._rest = self._rest[:wanted], self._rest[wanted:]
-            return rows
-        parts, have = [self._rest], self._rest.size
-        while have < wanted:
-            parts.append(np.arange(self._n) if self._plan.mode == "online"
-                         else self._rng.permutation(self._n))
-            have += self._n
-        rows = np.concatenate(parts)
-        self._rest = rows[wanted:]
-        return rows[:wanted]
 
 
 class _Interrupt:
@@ -370,12 +183,12 @@ class _Interrupt:
 class _Run:
     """One call of `train`: chunks of compiled steps, and what happens between them."""
 
-    def __init__(self, net: Network, trainer: _loop.Trainer, plan: _Plan, n_samples: int,
+    def __init__(self, net: Network, trainer: _loop.Trainer, plan: Plan, n_samples: int,
                  rng: np.random.Generator, draw_rng: np.random.Generator | None,
                  held_out: tuple | None, callbacks: list, checkpoint: Any,
                  n_threads: int | None) -> None:
         self.net, self.trainer, self.plan, self.draw_rng = net, trainer, plan, draw_rng
-        self.batches = _Batches(plan, n_samples, rng)
+        self.batches = Batches(plan, n_samples, rng)
         self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
         self.n_threads = n_threads
         self.every_step = any(not getattr(callback, "on_validation", False)

@@ -279,7 +279,7 @@ def test_draws_that_are_no_targets_name_their_place(interpretation, value):
 def test_drawn_class_of_probability_zero_names_sample_and_output():
     net = fk.Network.layered([2, 2], activation="relu", interpretation="spherical", rng=0)
     net.theta[:] = [1, 0, 0, -1, 0, 0]
-    with pytest.raises(ValueError, match="sample 3 .* output 1"):
+    with pytest.raises(ValueError, match=r"sample 3 .* output 1"):
         fk.metric(net, np.zeros((5, 2)), kind="monte_carlo", draws=[[0], [0], [0], [1], [0]])
     for seed in range(20):  # is never drawn
         fk.metric(net, np.zeros((5, 2)), kind="monte_carlo", n_draws=5, rng=seed)
@@ -288,7 +288,7 @@ def test_drawn_class_of_probability_zero_names_sample_and_output():
 def test_full_matrix_that_no_memory_holds_is_an_error_at_once():
     net = fk.Network.layered([1000, 1000], rng=0)
     X = np.zeros((1, 1000))
-    with pytest.raises(MemoryError, match="1001000 parameters needs .* GiB"):
+    with pytest.raises(MemoryError, match=r"1001000 parameters needs .* GiB"):
         fk.metric(net, X, reduction="full")
     with pytest.raises(MemoryError, match="choose unitwise"):
         fk.train(net, X, X, fk.optimizers.NaturalGradient(), steps=1)

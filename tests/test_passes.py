@@ -98,6 +98,19 @@ def test_fisher_modulus_vs_reference(problem, reduced):
     assert_close(net.fisher_modulus(X, reduced), expected, net.dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moduli_of_spherical_outputs_that_are_all_zero_vs_reference(dtype):
+    net = fk.Network.layered([2, 3, 2], activation="relu", interpretation="spherical", rng=0,
+                             dtype=dtype)
+    net.theta[net.indptr[3:5]] = -100
+    X = np.random.default_rng(0).standard_normal((20, 2))
+    for reduced, outputs in ((False, np.inf), (True, 0)):
+        for name in ("fisher_modulus", "backpropagated_modulus"):
+            modulus = getattr(net, name)(X, reduced)
+            np.testing.assert_array_equal(modulus, getattr(reference, name)(net, X, reduced))
+            assert np.all(modulus[:, net.outputs] == outputs)
+
+
 @given(problems())
 def test_transfer_rates_vs_reference(problem):
     net, X, _ = problem

@@ -125,7 +125,9 @@ cdef class Trainer:
                 v.running[3] = self._zeros(8 * b.dag.n_parameters**2 // b.itemsize)
                 v.step.full = <double*>v.running[3]
         if v.method in (MOMENTUM, ADAM):
-            v.moments[0], v.moments[1] = self._zeros(b.slot_stride), self._zeros(b.slot_stride)
+            v.moments[0] = self._zeros(b.slot_stride)
+        if v.method == ADAM:
+            v.moments[1] = self._zeros(b.slot_stride)
         v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
         v.n_threads = self.batch.n_threads
         v.failed = <bint*>self.batch.allocate(v.n_threads * sizeof(bint))

@@ -163,7 +163,7 @@ cdef void direction_region(void* context, int thread, int n_threads) noexcept no
 
 def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks=None, full=None,
           double damping=0.0, frozen=None, shift=None, int n_threads=1):
-    """(A + damping)^-1 gradient, as [O] Remark 12 and mathematics.md section 4.
+    """(A + damping)^-1 gradient, as [O] Remark 12 and docs/methods.md (Damping).
 
     Parameters
     ----------

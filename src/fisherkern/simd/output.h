@@ -195,7 +195,8 @@ static double NAME(softmax_sample)(const fk_dag *dag, const REAL *activities, co
 
 /* The same for the spherical model; a fault is an output of zero that its target needs. */
 static double NAME(spherical_sample)(const fk_dag *dag, const REAL *activities,
-                                     const REAL *targets, REAL *direct, int t, fk_fault *fault)
+                                     const REAL *targets, int reduced, REAL *direct, int t,
+                                     fk_fault *fault)
 {
     const NAME(scale) scale = NAME(spherical)(dag, activities, 2, direct, t);
     const double top = scale.top, sum = scale.sum;
@@ -212,7 +213,8 @@ static double NAME(spherical_sample)(const fk_dag *dag, const REAL *activities,
         /* 2 y / a - 2 a / S without the difference */
         const double own = y > 0 ? y / u * (q / sum) : 0;
         value[0] = (REAL)(top > 0 ? 2 * (own - (1 - y) * u / sum) / top : 0);
-        value[FK_TILE] = (REAL)(top > 0 ? 4 * (q / sum) / (sum * top * top) : 0);
+        const double modulus = 4 * (q / sum) / (sum * top * top);
+        value[FK_TILE] = (REAL)(top > 0 ? modulus : reduced ? 0 : INFINITY);
     }
     return top > 0 ? loss : INFINITY;
 }
@@ -259,7 +261,7 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
     for (int t = 0; t < n_samples; t++)
         losses[t] = interpretation == FK_SOFTMAX
             ? NAME(softmax_sample)(dag, activities, targets, direct, t)
-            : NAME(spherical_sample)(dag, activities, targets, direct, t, &fault);
+            : NAME(spherical_sample)(dag, activities, targets, reduced, direct, t, &fault);
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const int32_t p = dag->outputs[o];
         REAL *value = direct + (size_t)o * 2 * FK_TILE;

@@ -122,7 +122,7 @@ FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, 
     return right / (variance + epsilon);
 }
 
-/* [O Prop. 25] with damping as mathematics.md sections 4 and 10; O(n_edges). */
+/* [O Prop. 25] with damping as docs/methods.md; O(n_edges). */
 static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first,
                                  int32_t last, const void *gradient_, const void *diagonal_,
                                  const void *cross_, void *direction_)

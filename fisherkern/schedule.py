@@ -1,0 +1,110 @@
+"""What a run will do, checked before it begins: steps, batches, rule of the step size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._validation import boolean, finite_number, positive_integer
+from .optimizers import Optimizer
+
+_EVALUATIONS = 100
+
+
+@dataclass
+class Plan:
+    """The checked schedule of a run."""
+
+    mode: str  # whole, mini, online
+    n_steps: int
+    batch_size: int
+    rule: str  # of the compiled loop
+    factors: Callable[[int, int], np.ndarray]  # of steps [first, last)
+    learning_rate: float
+    period: tuple[int, int]  # steps between evaluations, as a fraction
+
+    def next_evaluation(self, done: int) -> int:
+        """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
+        steps, periods = self.period
+        return min(self.n_steps, -(-(done * periods // steps + 1) * steps // periods))
+
+
+def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: int | None,
+              batch_size: int | None, online: bool, step_size: Any) -> Plan:
+    """The schedule that `train`'s arguments ask for; errors name the argument."""
+    online = boolean(online, "online")
+    if (steps is None) == (epochs is None):
+        raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
+                         f"epochs={epochs!r}")
+    if online and batch_size is not None:
+        raise ValueError(f"online training takes one sample per step; got batch_size={batch_size}")
+    mode = "online" if online else "whole" if batch_size is None else "mini"
+    size = {"online": 1, "whole": n_samples}.get(mode) or positive_integer(batch_size, "batch_size")
+    if size > n_samples:
+        raise ValueError(f"batch_size must be at most n_samples = {n_samples}; got {size}")
+    if steps is not None:
+        n_steps = positive_integer(steps, "steps")
+    else:
+        n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
+    rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
+    period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
+    return Plan(mode, n_steps, size, rule, factors, rate, period)
+
+
+def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:
+    """The compiled loop's rule, its learning rate, and the factor of each step."""
+    rate = optimizer.learning_rate
+    if rate is not None:
+        rate = finite_number(rate, "learning_rate", above=0)
+    if step_size is None:
+        step_size = "adaptive" if mode == "whole" else \
+            "trust_region" if optimizer.has_metric else "constant"
+    if callable(step_size):
+        return "constant", 0.0, lambda first, last: np.array(
+            [finite_number(step_size(step), f"step_size({step})", least=0)
+             for step in range(first, last)], np.float64)
+    if step_size == "adaptive":
+        if mode != "whole":
+            raise ValueError("step_size 'adaptive' compares losses of the whole batch; "
+                             "it cannot be used with batch_size or online")
+        return "adaptive", rate or 0.01, lambda first, last: np.ones(last - first)
+    if step_size == "trust_region":
+        if not optimizer.has_metric:
+            raise ValueError(f"step_size 'trust_region' needs an optimizer with a metric; got "
+                             f"{type(optimizer).__name__}")
+        return "trust_region", rate or 1.0, lambda first, last: np.cos(
+            0.5 * np.pi * np.arange(first, last) / n_steps)
+    if step_size == "constant":
+        if rate is None:
+            raise ValueError(f"step_size 'constant' needs a learning_rate; "
+                             f"{type(optimizer).__name__} was given none")
+        return "constant", rate, lambda first, last: np.full(last - first, rate)
+    raise ValueError("step_size must be 'adaptive', 'trust_region', 'constant' or a callable; "
+                     f"got {step_size!r}")
+
+
+class Batches:
+    """Rows of the coming steps: epoch by epoch shuffled, or in the given order online."""
+
+    def __init__(self, plan: Plan, n_samples: int, rng: np.random.Generator) -> None:
+        self._plan, self._n, self._rng = plan, n_samples, rng
+        self._rest = np.arange(n_samples if plan.mode == "whole" else 0)
+
+    def take(self, n_steps: int) -> np.ndarray:
+        if self._plan.mode == "whole":
+            return self._rest
+        wanted = n_steps * self._plan.batch_size
+        if self._rest.size >= wanted:
+            rows, self._rest = self._rest[:wanted], self._rest[wanted:]
+            return rows
+        parts, have = [self._rest], self._rest.size
+        while have < wanted:
+            parts.append(np.arange(self._n) if self._plan.mode == "online"
+                         else self._rng.permutation(self._n))
+            have += self._n
+        rows = np.concatenate(parts)
+        self._rest = rows[wanted:]
+        return rows[:wanted]

@@ -234,6 +234,24 @@ def test_float32_mini_batch_training_vs_numpy_loop_in_float64():
     assert_close(trained.theta, wide.theta, tolerance=2e-3)
 
 
+@pytest.mark.parametrize("damping", ["range", 1e-4, 0.0])
+@pytest.mark.parametrize("kind", ["fisher", "backpropagated", "outer_product"])
+def test_float32_quasi_diagonal_step_of_far_inputs_vs_float64(kind, damping):
+    # raw float32 moments at a mean of 3000 are off by a sixth
+    rng = np.random.default_rng(1)
+    X = (3000 + rng.standard_normal((200, 4))).astype("float32")
+    Y = rng.standard_normal((200, 2)).astype("float32")
+    single, double = (fk.Network.layered([4, 3, 2], rng=2, dtype=dtype)
+                      for dtype in ("float32", "float64"))
+    double.theta = single.initialize("data", rng=3, X=X).theta
+    start = double.theta.copy()
+    optimizer = optimizers.MetricGradient(kind, "quasi_diagonal", damping=damping)
+    for net in (single, double):
+        fk.train(net, X, Y, optimizer, steps=1, step_size=lambda step: 1.0)
+    moved, expected = (np.delete(net.theta - start, net.indptr[:-1]) for net in (single, double))
+    assert_close(moved, expected, tolerance=1e-3)
+
+
 @pytest.mark.parametrize("settings", [
     {"damping": 1e-2}, {"metric_rate": 0.3}, {"radius": 1e-2}, {"ceiling": 1e-3},
     {"radius": 10.0}, {"metric_rate": 1.0, "damping": 0.1}])

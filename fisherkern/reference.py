@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 Array = NDArray[np.float64]
-ROUNDING_UNIT = np.finfo(np.float64).eps
+ROUNDING_UNIT = np.finfo(np.float64).eps / 2
 LECUN_SCALE = 1.7159
 
 

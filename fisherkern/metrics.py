@@ -119,7 +119,8 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
     X, Y = net._doubled(X, Y)
     draws = checked_draws(net, draws, kind, X)
     check_memory(net, reduction)
-    batch = net._pass("statistics", X, Y, n_threads, SIGNALS[kind], reduction,
+    targets = Y if kind == "outer_product" else None
+    batch = net._pass("statistics", X, targets, n_threads, SIGNALS[kind], reduction,
                       n_draws if draws is None else draws.shape[1])
     if kind == "monte_carlo":
         draw_targets(batch, net, draws, rng, X.shape[0])

@@ -104,6 +104,9 @@ class Network:
         if self.interpretation == "bernoulli":
             check_bernoulli_outputs(self.outputs, self.activations, self.n_inputs)
             keeps[self.outputs] = KEEPS_Z
+        elif self.interpretation == "square":
+            names = np.array(self.activations)[self.outputs - self.n_inputs]
+            keeps[self.outputs[names == "erf"]] = KEEPS_Z
         codes = np.zeros(self.n_units, np.uint8)
         codes[self.n_inputs:] = [ACTIVATIONS.index(name) for name in self.activations]
         self._dag = _network.Dag(columns[0], columns[1], self.n_inputs, self.n_units, self.outputs,

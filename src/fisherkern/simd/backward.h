@@ -34,7 +34,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
             ((VEC *)own)[c + v] = value;
             if (squares) ((VEC *)own)[VECS + c + v] = value * value;
             if (modulus) {
-                VEC reduced = slope * slope * m[v];
+                VEC reduced = slope * (slope * m[v]);
                 if (slot >= 0)
                     reduced += ((const VEC *)(direct + (size_t)slot * 2 * FK_TILE))[VECS + c + v];
                 ((VEC *)own)[VECS + c + v] = reduced;

@@ -67,14 +67,27 @@ static void NAME(flush_product)(REAL *product, double *losses)
     }
 }
 
-static void NAME(square)(const REAL *a, const REAL *y, const REAL *r, int reduced, REAL *value,
-                         REAL *modulus, REAL *loss)
+/* y - a: near a bound of the activity, from the distance to that bound, which does not cancel */
+FK_INLINE REAL NAME(residual)(int code, REAL y, REAL a, REAL r, REAL z)
 {
+    const REAL size = MATH(fabs)(a), bound = a < 0 ? -1 : 1;
+    if (!(size > (REAL)0.5)) return y - a;
+    if (code == FK_SIGMOID) return (y - 1) + r / a;
+    if (code == FK_TANH) return (y - bound) + bound * (r / (1 + size));
+    if (code == FK_ERF) return (y - bound) + bound * MATH(erfc)(MATH(fabs)(z));
+    return y - a;
+}
+
+static void NAME(square)(int code, const REAL *a, const REAL *z, const REAL *y, const REAL *r,
+                         int reduced, REAL *value, REAL *modulus, REAL *loss)
+{
+    const int bounded = code == FK_SIGMOID || code == FK_TANH || code == FK_ERF;
+    EACH_SAMPLE loss[t] = y[t] - a[t];
+    if (bounded) EACH_SAMPLE loss[t] = NAME(residual)(code, y[t], a[t], r[t], z[t]);
     EACH_SAMPLE {
-        const REAL e = y[t] - a[t];
-        value[t] = r[t] * e;
+        value[t] = r[t] * loss[t];
         modulus[t] = reduced ? r[t] * r[t] : 1;
-        loss[t] = (REAL)0.5 * e * e;
+        loss[t] *= (REAL)0.5 * loss[t];
     }
 }
 
@@ -93,7 +106,8 @@ static void NAME(output_separate)(const fk_dag *dag, int interpretation, int n_s
         REAL loss[FK_TILE] __attribute__((aligned(64)));
         if (interpretation == FK_SQUARE) {
             REAL buffer[FK_TILE] __attribute__((aligned(64)));
-            NAME(square)(a, y, NAME(slopes)(dag, p, a, z, buffer), reduced, value, modulus, loss);
+            const REAL *r = NAME(slopes)(dag, p, a, z, buffer);
+            NAME(square)(code, a, z, y, r, reduced, value, modulus, loss);
         } else if (code == FK_ERF)
             EACH_SAMPLE {
                 const NAME(direct) d = NAME(bernoulli_erf)(z[t], y[t], reduced);
@@ -195,28 +209,37 @@ static double NAME(softmax_sample)(const fk_dag *dag, const REAL *activities, co
 
 /* The same for the spherical model; a fault is an output of zero that its target needs. */
 static double NAME(spherical_sample)(const fk_dag *dag, const REAL *activities,
-                                     const REAL *targets, int reduced, REAL *direct, int t,
-                                     fk_fault *fault)
+                                     const REAL *targets, REAL *direct, int t,
+                                     NAME(scale) *scale, fk_fault *fault)
 {
-    const NAME(scale) scale = NAME(spherical)(dag, activities, 2, direct, t);
-    const double top = scale.top, sum = scale.sum;
+    *scale = NAME(spherical)(dag, activities, 2, direct, t);
+    const double top = scale->top, sum = scale->sum;
     double loss = 0;
     for (int32_t o = 0; o < dag->n_outputs; o++) {
-        REAL *value = direct + (size_t)o * 2 * FK_TILE + t;
-        const double y = targets[(size_t)o * FK_TILE + t];
+        const REAL *share = direct + (size_t)o * 2 * FK_TILE + t;
+        const double y = targets[(size_t)o * FK_TILE + t], p = share[0], q = share[FK_TILE];
         const double u = activities[(size_t)dag->outputs[o] * FK_TILE + t] / (top > 0 ? top : 1);
-        const double p = value[0], q = value[FK_TILE];
         if (y > 0) {
             if (u == 0 && fault->sample < 0) *fault = (fk_fault){t, o};
             loss += y * (p > q ? log1p(q / p) : log(sum) - 2 * log(fabs(u)));
         }
-        /* 2 y / a - 2 a / S without the difference */
-        const double own = y > 0 ? y / u * (q / sum) : 0;
-        value[0] = (REAL)(top > 0 ? 2 * (own - (1 - y) * u / sum) / top : 0);
-        const double modulus = 4 * (q / sum) / (sum * top * top);
-        value[FK_TILE] = (REAL)(top > 0 ? modulus : reduced ? 0 : INFINITY);
     }
     return top > 0 ? loss : INFINITY;
+}
+
+/* Its direct terms at one output, reduced before anything is divided by a small radius */
+FK_INLINE void NAME(spherical_terms)(NAME(scale) scale, int reduced, double a, double r, double y,
+                                     REAL *value, REAL *modulus)
+{
+    const double top = scale.top, sum = scale.sum, q = *modulus / sum, rate = r / top;
+    if (!(top > 0)) {
+        *value = 0, *modulus = reduced ? 0 : INFINITY;
+        return;
+    }
+    /* 2 y / a - 2 a / S without the difference */
+    const double own = y > 0 && a != 0 ? y * q * (r / a) : 0;
+    *value = (REAL)(2 * (own - (1 - y) * (a / top) / sum * rate));
+    *modulus = (REAL)(reduced ? 4 * q / sum * rate * rate : 4 * q / sum / top / top);
 }
 
 /* Square root of Omega over the classes of one sample, R R^T = Omega, unreduced: R_oe = own_o where
@@ -258,10 +281,11 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
                               targets, direct, losses);
         return fault;
     }
+    NAME(scale) scales[FK_TILE];
     for (int t = 0; t < n_samples; t++)
         losses[t] = interpretation == FK_SOFTMAX
             ? NAME(softmax_sample)(dag, activities, targets, direct, t)
-            : NAME(spherical_sample)(dag, activities, targets, reduced, direct, t, &fault);
+            : NAME(spherical_sample)(dag, activities, targets, direct, t, &scales[t], &fault);
     for (int32_t o = 0; o < dag->n_outputs; o++) {
         const int32_t p = dag->outputs[o];
         REAL *value = direct + (size_t)o * 2 * FK_TILE;
@@ -269,6 +293,12 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
         const REAL *r = NAME(slopes)(dag, p, activities + (size_t)p * FK_TILE,
                                      signals + (size_t)p * rows * FK_TILE, buffer);
         for (int t = 0; t < n_samples; t++) {
+            if (interpretation == FK_SPHERICAL) {
+                NAME(spherical_terms)(scales[t], reduced, activities[(size_t)p * FK_TILE + t],
+                                      r[t], ((const REAL *)targets)[(size_t)o * FK_TILE + t],
+                                      &value[t], &value[FK_TILE + t]);
+                continue;
+            }
             value[t] *= r[t];
             if (reduced) value[FK_TILE + t] *= r[t] * r[t];
         }

@@ -16,7 +16,7 @@
 #define EXPONENT_BIAS 1023
 #define LN2_HIGH 0x1.62e42feep-1
 #define LN2_LOW 0x1.a39ef35793c76p-33
-#define LOG_TINY 708.0
+#define LOG_TINY 708.39
 #define MATH(name) name
 #define FK_DTYPE f64
 #else
@@ -28,7 +28,7 @@
 #define EXPONENT_BIAS 127
 #define LN2_HIGH 0x1.62ep-1f
 #define LN2_LOW 0x1.0bfbe8p-15f
-#define LOG_TINY 87.0f
+#define LOG_TINY 87.33f
 #define MATH(name) FK_MATH_FLOAT(name)
 #define FK_MATH_FLOAT(name) name##f
 #define FK_DTYPE f32

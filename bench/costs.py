@@ -20,7 +20,7 @@ PAPER_ITERATIONS = {
     "QuasiDiagonalNaturalGradient": 2950, "BackpropagatedMetricGradient": 4250,
     "QuasiDiagonalBackpropagatedMetricGradient": 7450, "UnitwiseOuterProductGradient": 4050,
     "MonteCarloUnitwiseNaturalGradient": 2850, "MonteCarloQuasiDiagonalNaturalGradient": 3950,
-    "Backpropagation": 10_000,
+    "NaturalGradient": 9.5, "Backpropagation": 10_000,
 }
 WINDOWS = 41
 MARK = "costs"

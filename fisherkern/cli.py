@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
-from ._validation import finite_number, numeric_array
+from ._validation import available_threads, finite_number, numeric_array
 from .interpretations import ACTIVATIONS
 from .io import safetensors_module, write_atomically
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="versions, kernels and threads of this installation")
     info.add_argument("model", nargs="?", help="describe this model file instead")
     info.set_defaults(command=_info)
+    _add_reproduce(commands)
     run = commands.add_parser(
         "train", help="train a sparse classifier",
         description="Train a sparse classifier, by default on scikit-learn's handwritten digits, "
@@ -121,6 +122,48 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
     return parser
+
+
+def _add_reproduce(commands: Any) -> None:
+    again = commands.add_parser("reproduce", help="recompute a paper's experiment",
+                                description="Recompute the experiment of a paper, its tables and "
+                                            "figures beside the printed values.")
+    again.set_defaults(command=_reproduce)
+    add = again.add_argument
+    add("paper", choices=("ollivier",), help="ollivier: Riemannian metrics I, section 4")
+    add("--runs", type=_integer(1), metavar="N", help="independent runs (default: 20)")
+    add("--quick", action="store_true", help="3 runs, a tenth of the iterations")
+    add("--methods", nargs="+", type=_kebab, choices=_OPTIMIZERS, metavar="NAME",
+        help="optimizers (default: those of the paper's Table 2)")
+    add("--links", nargs="+", choices=("parallel", "distinct"), default=["parallel"],
+        help="5 links drawn with replacement and kept, or distinct (default: parallel)")
+    add("--seed", type=_integer(0), default=0, metavar="N", help="(default: 0)")
+    add("--jobs", type=_integer(1), metavar="N",
+        help="processes; never changes a number (default: all cores)")
+    add("--out", metavar="FOLDER", help="for the results; runs that it holds are not done again "
+                                        "(default: fisherkern-runs/ollivier)")
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from .experiments import ollivier, report, reproduce
+
+    methods = ollivier.METHODS if arguments.methods is None else tuple(
+        ollivier.method(_OPTIMIZERS[name].__name__) for name in dict.fromkeys(arguments.methods))
+    plan = reproduce.Plan(
+        methods, tuple(dict.fromkeys(arguments.links)),
+        arguments.runs or (3 if arguments.quick else 20), arguments.seed,
+        available_threads(arguments.jobs), 0.1 if arguments.quick else 1.0)
+    default = "ollivier-quick" if arguments.quick else "ollivier"
+    folder = Path(arguments.out or Path("fisherkern-runs") / default)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"--out: {str(folder)!r} is no folder")
+
+    def tell(text: str) -> None:
+        print(text, flush=True)
+
+    results, rows = reproduce.reproduce(plan, folder, tell)
+    print(report.summary(report.bits_table(results, rows)))
+    print(f"report, tables and pictures: {folder / 'report.html'}")
 
 
 def _info(arguments: argparse.Namespace) -> None:

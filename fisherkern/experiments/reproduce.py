@@ -1,0 +1,172 @@
+"""`fisherkern reproduce ollivier`: the runs, their tables, pictures and report in one folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..io import write_atomically
+from ..training import train
+from .ollivier import ACTIVATIONS, DAMPING, METHODS, Method, Task, problem
+from .runner import compute_all
+
+BASELINE = METHODS[0]
+# of the trajectories from one start, and of the effect of damping
+SHORT = 60
+DAMPINGS = (0.0, 1e-7, 1e-4, 1e-2)
+DAMPING_RUNS = 5
+_WARM, _WINDOWS, _WINDOW_SECONDS = 30, 7, 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Attributes
+    ----------
+    methods : tuple of Method
+    links : tuple of str
+        Readings of the linking rule.
+    runs, seed, jobs : int
+    share : float
+        Of the paper's iterations; 1 for the experiment itself.
+    """
+
+    methods: tuple[Method, ...]
+    links: tuple[str, ...] = ("parallel",)
+    runs: int = 20
+    seed: int = 0
+    jobs: int = 1
+    share: float = 1.0
+
+    def iterations(self, method: Method) -> int:
+        return max(1, round(self.share * method.iterations))
+
+    def task(self, method: Method, activation: str, links: str, run: int,
+             iterations: int) -> Task:
+        return Task(method, activation, links, self.seed, run, iterations)
+
+
+@dataclass
+class Results:
+    """Curves in bits by task, seconds per iteration, and the iterations of either budget."""
+
+    plan: Plan
+    seconds: dict[str, float]
+    curves: dict[str, np.ndarray]
+
+    def iterations(self, method: Method, activation: str, budget: str) -> int:
+        """Of budget "a", the paper's, or "b", the wall time of backpropagation's here."""
+        if budget == "a":
+            return self.plan.iterations(method)
+        base = self.plan.iterations(BASELINE) * self.seconds[f"{BASELINE.key}-{activation}"]
+        return max(1, round(base / self.seconds[f"{method.key}-{activation}"]))
+
+    def curve(self, method: Method, activation: str, links: str, length: int) -> np.ndarray:
+        """(runs, length + 1) bits before each attempt."""
+        return np.array([
+            self.curves[self.plan.task(method, activation, links, run, 0).key][:length + 1]
+            for run in range(self.plan.runs)])
+
+    def rows(self) -> list[dict]:
+        """One row per method, activation, links and budget, ready for JSON."""
+        rows = []
+        for budget in ("a", "b"):
+            for method in self.plan.methods:
+                for activation in ACTIVATIONS:
+                    for links in self.plan.links:
+                        n = self.iterations(method, activation, budget)
+                        final = self.curve(method, activation, links, n)[:, n]
+                        rows.append({
+                            "method": method.name, "optimizer": method.optimizer,
+                            "n_draws": method.n_draws, "activation": activation, "links": links,
+                            "budget": budget, "iterations": n, "runs": self.plan.runs,
+                            "mean_bits": float(final.mean()),
+                            "sd_bits": float(final.std(ddof=1)) if final.size > 1 else None,
+                            "microseconds_per_iteration":
+                                1e6 * self.seconds[f"{method.key}-{activation}"]})
+        return rows
+
+
+def reproduce(plan: Plan, folder: Path,
+              tell: Callable[[str], None]) -> tuple[Results, list[dict]]:
+    """Compute what `folder` does not hold yet, write tables, pictures and report; the results and
+    their rows."""
+    from . import report
+
+    folder.mkdir(parents=True, exist_ok=True)
+    methods = plan.methods if BASELINE in plan.methods else (BASELINE, *plan.methods)
+    plan = replace(plan, methods=methods)
+    results = Results(plan, _timings(plan, folder, tell), {})
+    results.curves = compute_all(_main_tasks(results), folder / "runs", plan.jobs, tell)
+    invariant = [method for method in methods if method.invariant and method.n_draws == 1
+                 and "MonteCarlo" not in method.optimizer]
+    tell("trajectories from one start, and the effect of damping")
+    side = compute_all([*_trajectory_tasks(plan, invariant), *_damping_tasks(plan, invariant)],
+                       folder / "runs", plan.jobs, tell)
+    rows = results.rows()
+    write_atomically(folder / "results.json", json.dumps(rows, indent=1).encode())
+    report.write(results, rows, invariant, side, folder)
+    return results, rows
+
+
+def _main_tasks(results: Results) -> list[Task]:
+    plan = results.plan
+    return [plan.task(method, activation, links, run,
+                      max(results.iterations(method, activation, budget) for budget in "ab"))
+            for method in plan.methods for activation in ACTIVATIONS for links in plan.links
+            for run in range(plan.runs)]
+
+
+def _trajectory_tasks(plan: Plan, methods: Sequence[Method]) -> list[Task]:
+    return [Task(method, activation, plan.links[0], plan.seed, 0, SHORT, damping)
+            for method in methods for activation in ACTIVATIONS for damping in (0.0, DAMPING)]
+
+
+def damping_runs(plan: Plan, method: Method, activation: str, damping: float) -> list[Task]:
+    """The runs of one damping; none for undamped unit blocks, whose eigenvectors take too long."""
+    if damping == 0 and not method.name.startswith("quasi-diagonal"):
+        return []
+    return [Task(method, activation, plan.links[0], plan.seed, run, plan.iterations(method),
+                 damping) for run in range(min(plan.runs, DAMPING_RUNS))]
+
+
+def _damping_tasks(plan: Plan, methods: Sequence[Method]) -> list[Task]:
+    return [task for method in methods for activation in ACTIVATIONS for damping in DAMPINGS
+            for task in damping_runs(plan, method, activation, damping)]
+
+
+def _timings(plan: Plan, folder: Path, tell: Callable[[str], None]) -> dict[str, float]:
+    """Median seconds of a warm iteration by method and activation, methods in turn; measured once
+    for a folder, before anything else runs."""
+    path = folder / "timings.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    cases = [(method, activation) for method in plan.methods for activation in ACTIVATIONS
+             if f"{method.key}-{activation}" not in known]
+    if not cases:
+        return known
+    tell(f"timing {len(cases)} kinds of iteration")
+    windows: dict[str, list[float]] = {}
+    steps = {f"{method.key}-{activation}": _WARM for method, activation in cases}
+    for window in range(_WINDOWS + 1):
+        for method, activation in cases:
+            key = f"{method.key}-{activation}"
+            spent = _time(method, activation, plan.seed, steps[key])
+            steps[key] = max(_WARM, round(_WINDOW_SECONDS / spent))
+            if window:
+                windows.setdefault(key, []).append(spent)
+    known |= {key: float(np.median(values)) for key, values in windows.items()}
+    write_atomically(path, json.dumps(known, indent=1).encode())
+    return known
+
+
+def _time(method: Method, activation: str, seed: int, steps: int) -> float:
+    net, X, Y = problem(seed, 0, activation)
+    start = time.perf_counter()
+    train(net, X, Y, method.make(), steps=steps, rng=0, n_threads=1, progress=False)
+    return (time.perf_counter() - start) / steps

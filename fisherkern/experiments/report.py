@@ -127,7 +127,7 @@ def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("share of the time budget")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=6.5, framealpha=0.6)
 
 
 def curves(results: Results) -> Any:

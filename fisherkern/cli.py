@@ -132,7 +132,8 @@ def _add_reproduce(commands: Any) -> None:
     add = again.add_argument
     add("paper", choices=("ollivier",), help="ollivier: Riemannian metrics I, section 4")
     add("--runs", type=_integer(1), metavar="N", help="independent runs (default: 20)")
-    add("--quick", action="store_true", help="3 runs, a tenth of the iterations")
+    add("--quick", action="store_true",
+        help="3 runs, a tenth of the iterations, checked against stored intervals")
     add("--methods", nargs="+", type=_kebab, choices=_OPTIMIZERS, metavar="NAME",
         help="optimizers (default: those of the paper's Table 2)")
     add("--links", nargs="+", choices=("parallel", "distinct"), default=["parallel"],
@@ -164,6 +165,11 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     results, rows = reproduce.reproduce(plan, folder, tell)
     print(report.summary(report.bits_table(results, rows)))
     print(f"report, tables and pictures: {folder / 'report.html'}")
+    if arguments.quick:
+        wrong = reproduce.outside(rows)
+        if wrong:
+            raise ValueError("not what a quick run should give: " + "; ".join(wrong))
+        print("every mean lies where a quick run's should")
 
 
 def _info(arguments: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fisherkern import cli, reference
-from fisherkern.experiments import ollivier, runner
+from fisherkern.experiments import ollivier, reproduce, runner
 from fisherkern.experiments.ollivier import ACTIVATIONS, LINKS, METHODS, Task
 
 # --- the experiment -------------------------------------------------------------------------------
@@ -129,6 +129,17 @@ def test_reproduce_writes_rows_tables_pictures_and_a_page_of_its_own(tmp_path, c
         assert (folder / name).stat().st_size > 50
     assert cli.main(arguments) == 0  # from what is there
     assert json.loads((folder / "results.json").read_text()) == rows
+
+
+@pytest.mark.slow
+def test_quick_run_of_every_method_checks_itself(tmp_path, capsys):
+    assert cli.main(["reproduce", "ollivier", "--quick", "--out", str(tmp_path)]) == 0
+    assert "every mean lies where a quick run's should" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert len(rows) == 2 * 2 * len(METHODS)
+    bad = [row | {"mean_bits": row["mean_bits"] + 20} for row in rows]
+    assert len(reproduce.outside(bad)) == 2 * len(METHODS)
+    assert not reproduce.outside(rows)
 
 
 @pytest.mark.parametrize("arguments", [

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..io import write_atomically
 from ..training import train
-from .ollivier import ACTIVATIONS, DAMPING, METHODS, Method, Task, problem
+from .ollivier import ACTIVATIONS, DAMPING, METHODS, QUICK, Method, Task, problem
 from .runner import compute_all
 
 BASELINE = METHODS[0]
@@ -91,6 +91,21 @@ class Results:
                             "microseconds_per_iteration":
                                 1e6 * self.seconds[f"{method.key}-{activation}"]})
         return rows
+
+
+def outside(rows: Sequence[dict]) -> list[str]:
+    """Rows of a quick run whose mean lies more than four standard errors from the stored one."""
+    lines = []
+    for row in rows:
+        stored = QUICK.get((row["optimizer"], row["n_draws"]))
+        if stored is None or row["budget"] != "a" or row["links"] != "parallel":
+            continue
+        mean, deviation = stored[row["activation"]]
+        slack = 4 * deviation * np.sqrt(1 / row["runs"] + 1 / 20)
+        if not abs(row["mean_bits"] - mean) <= slack:
+            lines.append(f"{row['method']}, {row['activation']}: {row['mean_bits']:.1f} bits, "
+                         f"expected {mean - slack:.1f} to {mean + slack:.1f}")
+    return lines
 
 
 def reproduce(plan: Plan, folder: Path,

@@ -108,7 +108,7 @@ def damping_table(results: Results, methods: Sequence[Method],
 
 
 def _panels(n: int) -> tuple[Any, Any]:
-    figure = figure_class()(figsize=(5.2 * n, 4.4), layout="constrained")
+    figure = figure_class()(figsize=(5.2 * n, 4.6), layout="constrained")
     return figure, np.atleast_1d(figure.subplots(1, n, sharey=True))
 
 
@@ -127,7 +127,6 @@ def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("share of the time budget")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=6.5, framealpha=0.6)
 
 
 def curves(results: Results) -> Any:
@@ -139,6 +138,8 @@ def curves(results: Results) -> Any:
                 _band(axes, results, method, activation, label=method.name)
         _finish(axes, activation)
     panels[0].set_ylabel("bits per sample")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  fontsize=8)
     return figure
 
 
@@ -149,6 +150,7 @@ def pairs(results: Results, methods: Sequence[Method]) -> Any:
         for activation in ACTIVATIONS:
             _band(axes, results, method, activation, label=activation)
         _finish(axes, method.name)
+        axes.legend(fontsize=8)
     panels[0].set_ylabel("bits per sample")
     return figure
 
@@ -162,6 +164,7 @@ def diagonal(results: Results) -> Any:
                 _band(axes, results, method, activation, label=f"{method.name}, {activation}")
     if axes.lines:
         _finish(axes, "with and without the non-diagonal terms")
+        axes.legend(fontsize=8)
     axes.set_ylabel("bits per sample")
     return figure
 

@@ -198,6 +198,9 @@ def _train(arguments: argparse.Namespace) -> None:
     print(net)
     print(f"{type(optimizer).__name__}, {arguments.epochs} epochs of batches of "
           f"{arguments.batch_size}", flush=True)
+    if optimizer.reduction == "full":
+        print(f"a full matrix of {net.n_parameters} parameters: a step takes O(parameters^3)",
+              flush=True)
     callbacks: list[Any] = [] if sys.stderr.isatty() else [
         _Lines(arguments.epochs, kept.size / arguments.batch_size)]
     if arguments.patience is not None:

@@ -22,6 +22,7 @@ from .network import Network, raise_fault
 SIGNALS = {"fisher": "values_fisher", "backpropagated": "values_modulus",
            "outer_product": "values_squares", "monte_carlo": "values_draws"}
 KINDS = tuple(SIGNALS)
+MOST_DRAWS = 2**31 - 1
 REDUCTIONS = ("full", "unitwise", "quasi_diagonal", "diagonal")
 
 
@@ -112,7 +113,7 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
         The machine cannot hold the full matrix.
     """
     kind, reduction = check_kind(kind, reduction)
-    n_draws = positive_integer(n_draws, "n_draws")
+    n_draws = positive_integer(n_draws, "n_draws", most=MOST_DRAWS)
     if kind == "outer_product" and Y is None:
         raise ValueError("kind 'outer_product' needs Y")
     rng = random_generator(rng)

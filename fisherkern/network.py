@@ -527,9 +527,11 @@ def _rebuild(cls: type[Network], definition: dict, arrays: dict) -> Network:
     return cls._from_state(definition, arrays)
 
 
-def raise_fault(batch: _pass.Pass) -> None:
-    """ValueError where the spherical loss of a sample has no derivative."""
+def raise_fault(batch: _pass.Pass, rows: np.ndarray | None = None) -> None:
+    """ValueError where the spherical loss of a sample has no derivative; `rows` are the numbers of
+    the batch's samples, if not 0, 1, ..."""
     fault = batch.fault()
     if fault is not None:
-        raise ValueError(f"the spherical loss of sample {fault[0]} has no derivative: output "
+        sample = fault[0] if rows is None else rows[fault[0]]
+        raise ValueError(f"the spherical loss of sample {sample} has no derivative: output "
                          f"{fault[1]}, which its target needs, is 0")

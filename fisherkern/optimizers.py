@@ -14,6 +14,7 @@ from . import _loop, _pass
 from ._validation import available_threads, finite_number, positive_integer, random_generator
 from .interpretations import INTERPRETATIONS
 from .metrics import (
+    MOST_DRAWS,
     SIGNALS,
     check_kind,
     check_memory,
@@ -162,7 +163,7 @@ class MetricGradient(Optimizer):
             positive_integer(self.n_init, "n_init")
         return {"method": "metric", "signals": _pass.SIGNALS[SIGNALS[kind]],
                 "statistics": _pass.REDUCTIONS[reduction], "damping": damping,
-                "n_draws": positive_integer(self.n_draws, "n_draws")}
+                "n_draws": positive_integer(self.n_draws, "n_draws", most=MOST_DRAWS)}
 
     def _update_rate(self, mode: str, net: Network) -> float | None:
         if self.metric_update_rate is not None:
@@ -181,7 +182,7 @@ class MetricGradient(Optimizer):
 
 class NaturalGradient(MetricGradient):
     """Full Fisher matrix [O Prop. 27]: Amari's natural gradient; undamped, invariant to every
-    reparametrization. For small networks."""
+    reparametrization. For small networks; LAPACK's own threads may change the last digits."""
 
     __init__ = partialmethod(MetricGradient.__init__, "fisher", "full")
 

@@ -25,8 +25,10 @@ _CHUNK_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 30.0
 # the noise variance of a square loss never falls below this share of the targets' variance
 _NOISE_FLOOR = 1e-4
-# samples whose targets' random numbers are kept at once
-_MOST_DRAWN_SAMPLES = 8192
+# nor below what may be divided by, and by its square
+_LEAST_NOISE = {"float32": 1e-16, "float64": 1e-150}
+# that draw targets and are kept at once
+_MOST_RANDOM_NUMBERS = 2**22
 
 
 def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
@@ -95,7 +97,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     rng = random_generator(rng)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a fisherkern optimizer; got {optimizer!r}")
-    X, Y, held_out = _split(net, X, Y, validation, rng)
+    X, Y, held_out, kept = _split(net, X, Y, validation, rng)
     plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     if progress is not None:
@@ -108,28 +110,28 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
         # a stream of its own: draws must not depend on how many steps are run at once
         draw_rng = np.random.default_rng(rng.integers(2**63, size=4))
     trainer = _start(net, X, Y, optimizer, plan, trust_radius, draw_rng, n_threads)
-    run = _Run(net, trainer, plan, X.shape[0], rng, draw_rng, held_out, callbacks, checkpoint,
-               n_threads)
+    run = _Run(net, trainer, plan, kept, rng, draw_rng, held_out, callbacks, checkpoint, n_threads)
     return run.go(progress)
 
 
 def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
            rng: np.random.Generator) -> tuple:
-    """Training samples and the held-out ones (None without validation)."""
+    """Training samples, the held-out ones (None without validation), and the training rows."""
+    every = np.arange(X.shape[0])
     if validation is None:
-        return X, Y, None
+        return X, Y, None, every
     if isinstance(validation, (tuple, list)):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, Y) or a share; got "
                              f"{len(validation)} items")
-        return X, Y, net._samples(*validation)
+        return X, Y, net._samples(*validation), every
     share = finite_number(validation, "validation", above=0)
     n_held = round(share * X.shape[0])
     if share >= 1 or not 1 <= n_held < X.shape[0]:
         raise ValueError(f"validation = {validation!r} holds out {n_held} of {X.shape[0]} samples")
     order = rng.permutation(X.shape[0])
     held, kept = order[:n_held], np.sort(order[n_held:])
-    return X[kept], Y[kept], (X[held], Y[held])
+    return X[kept], Y[kept], (X[held], Y[held]), kept
 
 
 def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: Plan,
@@ -137,12 +139,12 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
            n_threads: int | None) -> _loop.Trainer:
     """The compiled loop, its metric started where training is online."""
     noise = net.interpretation == "square" and plan.rule == "trust_region"
-    floor = _NOISE_FLOOR * max(float(np.var(Y, axis=0, dtype=np.float64).mean()), 1e-300)
+    floor = max(_NOISE_FLOOR * _target_size(Y), _LEAST_NOISE[net.dtype.name]) if noise else None
     rate = optimizer._update_rate(plan.mode, net)
     trainer = make_trainer(
         optimizer, net, X, Y, plan.batch_size, n_threads, rule=plan.rule,
         learning_rate=plan.learning_rate, trust_radius=trust_radius, metric_rate=rate,
-        warm_start=rate is not None, noise_floor=floor if noise else None,
+        warm_start=rate is not None, noise_floor=floor,
         whole_batch=plan.mode == "whole")
     if plan.mode == "online" and rate is not None:
         n_init = optimizer._initial_samples(net, X.shape[0])
@@ -154,6 +156,12 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         raise_fault(first)
         trainer.start_metric(first.sums(), loss, rate)
     return trainer
+
+
+def _target_size(Y: np.ndarray) -> float:
+    """The targets' variance; their mean square where they are constant, 1 where they are zero."""
+    return float(np.var(Y, axis=0, dtype=np.float64).mean()
+                 or np.square(Y, dtype=np.float64).mean() or 1.0)
 
 
 class _Interrupt:
@@ -183,12 +191,13 @@ class _Interrupt:
 class _Run:
     """One call of `train`: chunks of compiled steps, and what happens between them."""
 
-    def __init__(self, net: Network, trainer: _loop.Trainer, plan: Plan, n_samples: int,
+    def __init__(self, net: Network, trainer: _loop.Trainer, plan: Plan, kept: np.ndarray,
                  rng: np.random.Generator, draw_rng: np.random.Generator | None,
                  held_out: tuple | None, callbacks: list, checkpoint: Any,
                  n_threads: int | None) -> None:
         self.net, self.trainer, self.plan, self.draw_rng = net, trainer, plan, draw_rng
-        self.batches = Batches(plan, n_samples, rng)
+        self.kept, self.batches = kept, Batches(plan, kept.size, rng)
+        self.random_numbers = plan.batch_size * trainer.batch.n_draws * net.n_outputs
         self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
         self.n_threads = n_threads
         self.every_step = any(not getattr(callback, "on_validation", False)
@@ -228,7 +237,7 @@ class _Run:
         if self.held_out is not None:
             size = min(size, self.plan.next_evaluation(done) - done)
         if self.draw_rng is not None:
-            size = min(size, max(1, _MOST_DRAWN_SAMPLES // self.plan.batch_size))
+            size = min(size, max(1, _MOST_RANDOM_NUMBERS // self.random_numbers))
         return size
 
     def _chunk(self, done: int, size: int) -> None:
@@ -238,8 +247,9 @@ class _Run:
         accepted = np.ones(size, np.uint8)
         random = None if self.draw_rng is None else self.trainer.batch.random_numbers(
             self.draw_rng, size * self.plan.batch_size)
+        rows = self.batches.take(size)
         n_done, status = self.trainer.run(
-            self.batches.take(size), self.plan.factors(done, done + size), losses, rates, accepted,
+            rows, self.plan.factors(done, done + size), losses, rates, accepted,
             random)
         if status == _loop.STATUS_OK and np.isfinite(self.net.theta).all():
             if self.trainer.cancelled_before:
@@ -250,7 +260,8 @@ class _Run:
         step = done + n_done
         left = f"at step {step}; the network is left as it was after step {done}"
         try:
-            raise_fault(self.trainer.batch)
+            first = 0 if self.plan.mode == "whole" else n_done * self.plan.batch_size
+            raise_fault(self.trainer.batch, self.kept[rows[first:]])
         except ValueError as error:
             raise ValueError(f"{error}, {left}") from None
         what = {_loop.STATUS_LOSS: "loss", _loop.STATUS_DIRECTION: "direction"}.get(status, "theta")

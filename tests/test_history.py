@@ -342,6 +342,19 @@ def test_spherical_target_of_probability_zero_is_a_value_error(options):
     np.testing.assert_array_equal(net.theta, before)
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"batch_size": 4, "rng": 0}, {"online": True}, {"batch_size": 4, "rng": 0,
+                                                        "validation": 0.25}])
+def test_fault_of_a_sample_names_its_row_of_X(options):
+    net = fk.Network.layered([2, 2], activation="relu", interpretation="spherical", rng=0)
+    net.theta[:] = [1, 0, 0, -1, 0, 0]
+    Y = np.zeros(40, int)
+    Y[33] = 1
+    with pytest.raises(ValueError, match=r"the spherical loss of sample 33 has"):
+        fk.train(net, np.zeros((40, 2)), Y, QuasiDiagonal(learning_rate=1e-9), steps=40,
+                 step_size=lambda step: 0.0, **options)
+
+
 @pytest.mark.parametrize(("options", "error", "message"), [
     ({"steps": None}, ValueError, "exactly one of steps and epochs"),
     ({"epochs": 2}, ValueError, "exactly one of steps and epochs"),

@@ -247,6 +247,7 @@ def small():
     ({"reduction": "full"}, ValueError, "no full form"),
     ({"kind": "outer_product"}, ValueError, "needs Y"),
     ({"kind": "monte_carlo", "n_draws": 0}, ValueError, "n_draws must be at least 1; got 0"),
+    ({"kind": "monte_carlo", "n_draws": 2**31}, ValueError, "n_draws must be at most"),
     ({"kind": "monte_carlo", "rng": "seed"}, TypeError, "rng"),
     ({"kind": "monte_carlo", "draws": np.zeros((9, 2))}, ValueError,
      r"draws must have shape \(n_samples, n_draws, 3\); got \(9, 2\)"),

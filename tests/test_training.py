@@ -346,6 +346,43 @@ def test_online_defaults_are_ten_times_the_largest_block():
     assert_close(trained.theta, thetas[-1], tolerance=1e-9)
 
 
+# --- where nothing can be learnt ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [{}, {"batch_size": 8}, {"online": True}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", FORMS)
+def test_saturated_units_and_tiny_features_do_not_stop_training(form, dtype, mode):
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((48, 3)), rng.integers(0, 2, (48, 2)).astype(float)
+    biases, tiny = ((-55, -45, -90, 60), 1e-22) if dtype == "float32" else (
+        (-360, -376, -700, 400), 1e-170)
+    net = fk.Network.layered([3, 8, 2], activation="sigmoid", interpretation="bernoulli",
+                             dtype=dtype, rng=0)
+    net.theta[net.indptr[:4]] = biases
+    for data in (X, X * [tiny, 1, 1]):
+        for damping in ("range", 0.0):
+            optimizer = optimizers.MetricGradient(*form, damping=damping, learning_rate=0.01)
+            trained, history = run(net, data, Y, optimizer, steps=5, rng=1,
+                                   step_size="trust_region", **mode)
+            assert len(history) == 5
+            assert np.isfinite(trained.theta).all()
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 1e-12, 1e12])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["fisher", "outer_product"])
+def test_square_targets_that_are_constant_do_not_stop_training(kind, dtype, target):
+    net = fk.Network.layered([4, 5, 1], activation=["tanh"] * 5 + ["identity"], dtype=dtype, rng=0)
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    for start in (1.0, 0.0):
+        net.theta *= start
+        for mode in ({"batch_size": 5}, {"online": True}):
+            trained, _ = run(net, X, np.full(20, target), optimizers.MetricGradient(
+                kind, "quasi_diagonal"), steps=400, rng=0, **mode)
+            assert np.isfinite(trained.theta).all()
+
+
 # --- every optimizer in every mode ----------------------------------------------------------------
 
 

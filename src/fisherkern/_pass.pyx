@@ -162,8 +162,10 @@ cdef class Pass:
 
     def _fill(self, int64_t stride, int field):
         """One contiguous array over the slots for a field of fk_slot, in the struct's order."""
-        cdef char* base = <char*>self.allocate(self.view.n_slots * stride * self.view.itemsize)
+        cdef int64_t n_bytes = self.view.n_slots * stride * self.view.itemsize
+        cdef char* base = <char*>self.allocate(n_bytes)
         cdef int s
+        memset(base, 0, n_bytes)  # some entries, as a bias's cross moment, are never written
         for s in range(self.view.n_slots):
             (<void**>&self.view.slots[s])[field] = base + s * stride * self.view.itemsize
 
@@ -225,6 +227,11 @@ cdef class Pass:
             self.view.drawn_classes = <const int64_t*>address
         else:
             self.view.draws = <const void*>address
+
+    @property
+    def n_draws(self):
+        """Directions of a transfer pass: targets per sample where they are drawn."""
+        return self.view.n_directions
 
     def random_numbers(self, rng, int64_t n_samples):
         """What `set_draws` takes for `n_samples` rows, from a numpy Generator."""

@@ -10,9 +10,11 @@
 #if FK_REAL_IS_DOUBLE
 #define ROUNDING (DBL_EPSILON / 2)
 #define SMALLEST DBL_MIN
+#define LARGEST DBL_MAX
 #else
 #define ROUNDING (FLT_EPSILON / 2)
 #define SMALLEST FLT_MIN
+#define LARGEST FLT_MAX
 #endif
 
 static void NAME(gather_weights)(const fk_dag *dag, int64_t first, int64_t last, const void *theta,
@@ -61,6 +63,13 @@ FK_INLINE REAL NAME(range)(const fk_solve *solve, int32_t source)
     return high - low > (REAL)1e-6 * size ? high - low : 0;
 }
 
+/* 0 where the divisor is below the smallest normal number: the quotient could overflow, and the
+ * divisor's digits are lost; the unit is saturated, or its source's range too small for the dtype */
+FK_INLINE REAL NAME(quotient)(REAL value, REAL divisor)
+{
+    return divisor >= SMALLEST ? value / divisor : 0;
+}
+
 /* delta_i = G_i / (A_ii + damping), or its root form (AdaGrad); statistics without a shift. */
 static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
                            const void *gradient_, const void *diagonal_, int root,
@@ -82,7 +91,7 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
             }
             REAL damped = a[j] + extra;
             if (root) damped = MATH(sqrt)(damped);
-            d[j] = damped > 0 && !NAME(is_frozen)(solve, block + j) ? g[j] / damped : 0;
+            d[j] = NAME(is_frozen)(solve, block + j) ? 0 : NAME(quotient)(g[j], damped);
         }
     }
 }
@@ -104,13 +113,13 @@ FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, 
     if (solve->rule == FK_DAMPING_RANGE) {
         const REAL range = NAME(range)(solve, source);
         if (range == 0) return 0;
-        return right / (variance + epsilon * a00 * range * range);
+        return NAME(quotient)(right, variance + epsilon * a00 * range * range);
     }
     if (epsilon == 0) {
         /* what is left of the variance of an input that rounding alone makes vary */
         const REAL noise = 4 * (REAL)ROUNDING * mean;
         const REAL least = 4 * size * (REAL)ROUNDING * second + noise * noise * a00;
-        return variance <= least ? 0 : right / variance;
+        return variance <= least ? 0 : NAME(quotient)(right, variance);
     }
     if (free_bias) {
         /* A00 + epsilon moves both the centre and the reduced variance */
@@ -119,7 +128,7 @@ FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, 
         right += mean * g0 * share;
         *carried = mean * (1 - share);
     }
-    return right / (variance + epsilon);
+    return NAME(quotient)(right, variance + epsilon);
 }
 
 /* [O Prop. 25] with damping as docs/methods.md; O(n_edges). */
@@ -304,7 +313,10 @@ static void NAME(full_direction)(const fk_dag *dag, const int32_t *members, int 
                                  const double *solution, void *direction)
 {
     memset(direction, 0, sizeof(REAL) * (size_t)dag->n_parameters);
-    for (int r = 0; r < size; r++) ((REAL *)direction)[members[r]] = (REAL)solution[r];
+    /* what the dtype cannot hold belongs to a saturated unit or a source of tiny range */
+    for (int r = 0; r < size; r++)
+        ((REAL *)direction)[members[r]] =
+            MATH(fabs)((REAL)solution[r]) <= LARGEST ? (REAL)solution[r] : 0;
 }
 
 static void NAME(momentum)(int64_t first, int64_t last, double decay, const void *gradient,
@@ -370,4 +382,5 @@ static const fk_step_leaves NAME(step_leaves) = {
 
 #undef ROUNDING
 #undef SMALLEST
+#undef LARGEST
 #include "untemplate.h"

@@ -74,7 +74,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     checkpoint : path, optional
         Where the network is saved, atomically, every 30 seconds and at the end.
     rng : None, int or numpy.random.Generator
-        Of the batches and the held-out share.
+        Of the batches, the held-out share and the targets that a Monte Carlo metric draws.
     n_threads : int, optional
         Never changes the result.
 

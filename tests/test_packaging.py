@@ -17,6 +17,7 @@ import numpy as np
 import fisherkern as fk
 X = np.random.default_rng(0).normal(size=(200, 6))
 Y = X[:, :2] ** 2
+import fisherkern.experiments.ollivier
 net = fk.Network.layered([6, 9, 2], fan_in=4, rng=1)
 net.initialize("data", X=X, rng=1)
 optimizer = fk.optimizers.QuasiDiagonalBackpropagatedMetricGradient()

@@ -48,10 +48,11 @@ def check_memory(net: Network, reduction: str) -> None:
                           "quasi_diagonal")
 
 
-def draw_targets(batch: _pass.Pass, net: Network, draws: Any, rng: Any, n_samples: int) -> None:
+def draw_targets(batch: _pass.Pass, draws: Any, rng: np.random.Generator,
+                 n_samples: int) -> None:
     """Give a pass over drawn targets the checked `draws`, or random numbers from `rng`."""
     if draws is None:
-        batch.set_draws(batch.random_numbers(random_generator(rng), n_samples), True)
+        batch.set_draws(batch.random_numbers(rng, n_samples), True)
     else:
         batch.set_draws(draws, False)
 
@@ -124,7 +125,7 @@ def metric(net: Network, X: Any, Y: Any = None, *, kind: str = "fisher",
     batch = net._pass("statistics", X, targets, n_threads, SIGNALS[kind], reduction,
                       n_draws if draws is None else draws.shape[1])
     if kind == "monte_carlo":
-        draw_targets(batch, net, draws, rng, X.shape[0])
+        draw_targets(batch, draws, rng, X.shape[0])
     shift = input_means(net, X) if reduction == "quasi_diagonal" else None
     batch.set_shift(shift)
     batch.run()

@@ -66,7 +66,7 @@ class Optimizer:
         given = {} if draws is None else {"n_draws": draws.shape[1]}
         trainer = make_trainer(self, net, X, Y, X.shape[0], n_threads, **given)
         if self.kind == "monte_carlo":
-            draw_targets(trainer.batch, net, draws, rng, X.shape[0])
+            draw_targets(trainer.batch, draws, rng, X.shape[0])
         direction, status = trainer.direction(np.arange(X.shape[0]))
         with np.errstate(over="ignore"):
             direction = direction.astype(net.dtype, copy=False)

@@ -16,6 +16,7 @@ from ._validation import boolean, finite_number, random_generator
 from .callbacks import Event, checked_callbacks
 from .history import History
 from .io import check_target
+from .metrics import draw_targets
 from .network import Network, raise_fault
 from .optimizers import Optimizer, frozen_bytes, make_trainer
 from .schedule import Batches, Plan, make_plan
@@ -151,7 +152,7 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
         first.set_shift(trainer.shift)
         if draw_rng is not None:
-            first.set_draws(first.random_numbers(draw_rng, n_init), True)
+            draw_targets(first, None, draw_rng, n_init)
         loss = first.run()
         raise_fault(first)
         trainer.start_metric(first.sums(), loss, rate)

@@ -462,9 +462,9 @@ def _divide(numerator: Array, denominator: Array) -> Array:
 
 
 def _solve(A: Array, G: Array, damping: float) -> Array:
-    """(A + damping I)^-1 G; undamped, eigenvalues <= size u lambda_max are dropped."""
+    """(A + damping I)^-1 G; undamped, eigenvalues <= 4 size u lambda_max are dropped."""
     values, vectors = np.linalg.eigh(A)
-    dropped = (damping == 0) & (values <= len(A) * ROUNDING_UNIT * values.max(initial=0.0))
+    dropped = (damping == 0) & (values <= 4 * len(A) * ROUNDING_UNIT * values.max(initial=0.0))
     damped = np.where(dropped, 0.0, np.maximum(values, 0.0) + damping)
     return vectors @ _divide(vectors.T @ G, damped)
 

@@ -35,7 +35,8 @@ cdef extern from "<stdlib.h>" nogil:
 cdef enum:
     MAX_SLOTS = 16              # accumulators of small networks
     SLOT_BUDGET = 32 << 20      # bytes of accumulators above which there are only two slots
-    TILE_BUDGET = 256 << 10     # bytes of one level's rows that should stay in the L2 cache
+    TILE_BUDGET = 1 << 20       # bytes of one level's rows that should stay in the L2 cache
+    SHARED_ROW = 128            # bytes of the shortest row that sharing among threads makes
     FLOPS_PER_THREAD = 200_000  # a step below this is faster on one thread
 
 
@@ -53,12 +54,16 @@ cdef int64_t padded(int64_t n_bytes) noexcept nogil:
     return (n_bytes + 63) // 64 * 64
 
 
-cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows):
+cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows, int statistics):
     """Widest tile that the batch fills and whose rows of one level stay in cache; large problems
-    are cut into four at least, so that threads can share them."""
-    cdef int tile = 64
+    are cut into four at least, so that threads can share them, but not into rows that are too
+    short for their kernels."""
+    cdef int tile = 64, shared_row = SHARED_ROW
+    if statistics == FK_UNITWISE:
+        shared_row *= 2  # each product of two rows ends with a sum over lanes
     cdef bint large = 6.0 * dag.view.n_edges * n_samples > 10 * FLOPS_PER_THREAD
-    while tile > 16 and (tile >= 2 * n_samples or (large and 4 * tile > n_samples)
+    while tile > 16 and (tile >= 2 * n_samples
+                         or (large and 4 * tile > n_samples and tile * itemsize > shared_row)
                          or <int64_t>dag.widest_level * tile * itemsize * rows > TILE_BUDGET):
         tile //= 2
     return tile
@@ -106,7 +111,8 @@ cdef class Pass:
         v.group = 1 if v.n_directions <= 1 else FK_GROUP
         v.first = dag.view.n_inputs
         v.leaves = tile_leaves(v.itemsize == 8,
-                               choose_tile(dag, n_samples, v.itemsize, v.rows))
+                               choose_tile(dag, n_samples, v.itemsize, v.rows,
+                                           statistics))
         v.step = step_leaves(v.itemsize == 8)
         v.n_samples = n_samples
         v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
@@ -139,7 +145,7 @@ cdef class Pass:
         elif v.stage == STATISTICS:
             v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
         v.slot_stride = padded(P * v.itemsize) // v.itemsize
-        v.block_stride = padded(blocks * v.itemsize) // v.itemsize
+        v.block_stride = padded((blocks + 3) * v.itemsize) // v.itemsize  # put_ahead
         v.unit_stride = padded(v.dag.n_units * v.itemsize) // v.itemsize
         v.slots = <fk_slot*>self.allocate(v.n_slots * sizeof(fk_slot))
         v.slot_loss = <double*>self.allocate(v.n_slots * sizeof(double))
@@ -360,8 +366,9 @@ cdef void share(int64_t n, int thread, int n_threads, int64_t* first, int64_t* l
 cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
     """The thread's part of the weights in the order of the outgoing edges."""
     cdef int64_t first, last
-    share(v.dag.n_edges, thread, n_threads, &first, &last)
-    v.step.gather_weights(v.dag, first, last, v.theta, v.weights_out)
+    cdef int64_t start = v.dag.out_start[v.first]  # no signal passes to a unit before
+    share(v.dag.n_edges - start, thread, n_threads, &first, &last)
+    v.step.gather_weights(v.dag, start + first, start + last, v.theta, v.weights_out)
 
 
 cdef void pass_region(void* context, int thread, int n_threads) noexcept nogil:

@@ -5,7 +5,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free, malloc
 
-from scipy.linalg.cython_lapack cimport dpotrf, dpotrs, dsyev
+from scipy.linalg.cython_lapack cimport dpotrf, dpotrs, dsyev, spotrf, spotrs
 
 from ._network cimport Dag
 from ._openmp cimport fk_parallel
@@ -13,6 +13,10 @@ from ._simd cimport step_leaves
 from ._types cimport (
     FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_FULL, FK_QUASI_DIAGONAL, FK_UNITWISE, fk_dag, fk_solve,
 )
+
+cdef enum:
+    BATCHED = 128     # parameters of a unit above which LAPACK factorizes it alone
+    MAX_LANES = 16
 
 cdef double ROUNDING_FLOAT = 2.0 ** -24
 cdef double ROUNDING_DOUBLE = 2.0 ** -53
@@ -31,98 +35,194 @@ cdef int32_t unit_share(const fk_dag* dag, int thread, int n_threads) noexcept n
     return low
 
 
+cdef struct Work:
+    void* systems        # `lanes` packed triangles, interleaved
+    void* rights
+    int32_t* members     # (lanes + 1, work_size)
+    void* matrix         # one system: a packed triangle in the dtype, or the full matrix
+    void* right
+    double* values       # (4 n,) eigenvalues and LAPACK's scratch
+    double* dense        # (n, n) the triangle unpacked
+
+
+cdef int64_t lay_out(StepView* v, char* memory, Work* work) noexcept nogil:
+    """Places in the work memory of one thread, and its size."""
+    cdef int64_t n = v.work_size, m = min(n, <int64_t>BATCHED) + 1
+    cdef int64_t lanes = v.leaves.lanes if v.reduction == FK_UNITWISE else 0
+    cdef int64_t size = lanes * m * (m + 1) // 2 * 8
+    work.systems = memory
+    work.rights = memory + size
+    size += lanes * m * 8
+    work.matrix = memory + size
+    size += (n * n if v.reduction == FK_FULL else n * (n + 1) // 2) * 8
+    work.right = memory + size
+    size += n * 8
+    work.values = <double*>(memory + size)
+    size += 4 * n * 8
+    work.dense = <double*>(memory + size)
+    if v.reduction == FK_UNITWISE:
+        size += n * n * 8
+    work.members = <int32_t*>(memory + size)
+    return size + (lanes + 1) * n * sizeof(int32_t)
+
+
 cdef int64_t work_bytes(StepView* v) noexcept nogil:
-    """Work memory of one thread: the dtype's system, and LAPACK's in double."""
-    cdef int64_t n = v.work_size, k
+    """Work memory of one thread: the systems in the dtype, and LAPACK's in double."""
+    cdef Work work
+    cdef int64_t n = 0, k
     v.work_size = 0
-    if v.reduction == FK_FULL:
+    if v.reduction == FK_UNITWISE:
+        for k in range(v.dag.n_units - v.dag.n_inputs):
+            n = max(n, v.dag.indptr[k + 1] - v.dag.indptr[k])
+    elif v.reduction == FK_FULL:
         n = v.dag.n_parameters
-    for k in range(v.dag.n_units - v.dag.n_inputs):
-        n = max(n, v.dag.indptr[k + 1] - v.dag.indptr[k])
-    v.work_size = n
-    if v.reduction != FK_UNITWISE and v.reduction != FK_FULL:
+    else:
         return 64
-    return 8 * (2 * n * n + 8 * n) + 128
+    v.work_size = n
+    return (lay_out(v, NULL, &work) + 63) // 64 * 64
 
 
-cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* work) noexcept nogil:
+cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* memory) noexcept nogil:
     """Directions of the units [first, last); False where a unitwise solve failed."""
-    cdef int32_t k
+    cdef Work work
+    cdef int32_t k = first, stop
     if v.reduction == FK_DIAGONAL:
         v.leaves.diagonal(v.dag, &v.solve, first, last, v.gradient, v.diagonal, v.root,
                           v.direction)
-    elif v.reduction == FK_QUASI_DIAGONAL:
+        return True
+    if v.reduction == FK_QUASI_DIAGONAL:
         v.leaves.quasi_diagonal(v.dag, &v.solve, first, last, v.gradient, v.diagonal, v.cross,
                                 v.direction)
-    elif v.reduction == FK_FULL:
-        return solve_full(v, work)
-    else:
-        for k in range(first, last):
-            if not solve_unit(v, k, work):
-                return False
-    return True
-
-
-cdef bint solve_unit(StepView* v, int32_t k, void* work) noexcept nogil:
-    """Cholesky; undamped or not positive definite: the minimum-norm solution [O Remark 12]."""
-    cdef int64_t n = v.work_size
-    cdef double* lapack = <double*>work
-    cdef double* matrix = lapack + n * n + 4 * n
-    cdef double* right = matrix + n * n
-    cdef int32_t* members = <int32_t*>(right + n)
-    cdef int size = v.leaves.unit_system(v.dag, &v.solve, k, v.gradient, v.blocks, members,
-                                         matrix, right)
-    cdef bint undamped = v.solve.rule == FK_DAMPING_ABSOLUTE and v.solve.value == 0
-    if size and (undamped or not v.leaves.cholesky(size, matrix, right)):
-        v.leaves.unit_system(v.dag, &v.solve, k, v.gradient, v.blocks, members, matrix, right)
-        if not minimum_norm(v.is_double, size, matrix, right, lapack):
+        return True
+    lay_out(v, <char*>memory, &work)
+    if v.reduction == FK_FULL:
+        return solve_full(v, &work)
+    while k < last:
+        stop = k
+        while stop < last and stop - k < v.leaves.lanes and is_batched(v, stop):
+            stop += 1
+        if not (solve_batch(v, k, stop, &work) if stop > k else solve_unit(v, k, &work, True)):
             return False
-    v.leaves.unit_direction(v.dag, &v.solve, k, v.gradient, v.blocks, members, size, right,
-                            v.direction)
+        k = max(stop, k + 1)
     return True
 
 
-cdef bint solve_full(StepView* v, void* work) noexcept nogil:
-    """The same for the whole network's matrix, in double and by LAPACK; O(n_parameters^3)."""
-    cdef int64_t n = v.work_size
-    cdef double* lapack = <double*>work
-    cdef double* matrix = lapack + n * n + 4 * n
-    cdef double* right = matrix + n * n
-    cdef int32_t* members = <int32_t*>(right + n)
-    cdef int size = v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, members, matrix,
+cdef bint is_undamped(StepView* v) noexcept nogil:
+    return v.solve.rule == FK_DAMPING_ABSOLUTE and v.solve.value == 0
+
+
+cdef bint is_batched(StepView* v, int32_t k) noexcept nogil:
+    """Whether the unit's system shares a vector with others'."""
+    return not is_undamped(v) and v.dag.indptr[k + 1] - v.dag.indptr[k] <= BATCHED
+
+
+cdef bint solve_batch(StepView* v, int32_t first, int32_t last, Work* work) noexcept nogil:
+    """Cholesky of up to `lanes` units at once, padded to one even size."""
+    cdef int lanes = v.leaves.lanes, lane, size = 0, failed
+    cdef int itemsize = 8 if v.is_double else 4
+    cdef int[MAX_LANES] sizes
+    for lane in range(lanes):
+        sizes[lane] = 0
+        if lane < last - first:
+            sizes[lane] = v.leaves.unit_system(
+                v.dag, &v.solve, first + lane, v.gradient, v.blocks,
+                work.members + lane * v.work_size, lanes, <char*>work.systems + lane * itemsize,
+                <char*>work.rights + lane * itemsize)
+        size = max(size, sizes[lane] + sizes[lane] % 2)
+    for lane in range(lanes):
+        v.leaves.pad_system(sizes[lane], size, lane, work.systems, work.rights)
+    failed = v.leaves.cholesky(size, work.systems, work.rights)
+    for lane in range(last - first):
+        if failed >> lane & 1:
+            if not solve_unit(v, first + lane, work, False):
+                return False
+            continue
+        v.leaves.unit_direction(
+            v.dag, &v.solve, first + lane, v.gradient, v.blocks,
+            work.members + lane * v.work_size, sizes[lane], lanes,
+            <char*>work.rights + lane * itemsize, v.direction)
+    return True
+
+
+cdef bint solve_unit(StepView* v, int32_t k, Work* work, bint try_cholesky) noexcept nogil:
+    """One unit by LAPACK; undamped or not positive definite: the minimum-norm solution
+    [O Remark 12]."""
+    cdef int32_t* members = work.members + v.leaves.lanes * v.work_size
+    cdef int size = v.leaves.unit_system(v.dag, &v.solve, k, v.gradient, v.blocks, members, 1,
+                                         work.matrix, work.right)
+    if size and not (try_cholesky and not is_undamped(v) and factorize(v, size, work)):
+        unpack(v.is_double, True, size, work)
+        if not minimum_norm(v.is_double, size, work.dense, work.values, work.right):
+            return False
+    v.leaves.unit_direction(v.dag, &v.solve, k, v.gradient, v.blocks, members, size, 1,
+                            work.right, v.direction)
+    return True
+
+
+cdef void unpack(bint from_double, bint to_double, int n, Work* work) noexcept nogil:
+    """The packed triangle as the lower one of `dense`, by rows."""
+    cdef int64_t i, j, e = 0
+    for i in range(n):
+        for j in range(i + 1):
+            if to_double:
+                work.dense[i * n + j] = entry(from_double, work.matrix, e)
+            else:
+                (<float*>work.dense)[i * n + j] = (<float*>work.matrix)[e]
+            e += 1
+
+
+cdef bint factorize(StepView* v, int n, Work* work) noexcept nogil:
+    """Solves the packed system by Cholesky in its dtype; False where that fails."""
+    cdef int info = 0, one = 1
+    cdef char upper = b"U"  # by columns: the lower triangle by rows
+    cdef float* dense = <float*>work.dense
+    unpack(v.is_double, v.is_double, n, work)
+    if v.is_double:
+        dpotrf(&upper, &n, work.dense, &n, &info)
+        if info == 0:
+            dpotrs(&upper, &n, &one, work.dense, &n, <double*>work.right, &n, &info)
+    else:
+        spotrf(&upper, &n, dense, &n, &info)
+        if info == 0:
+            spotrs(&upper, &n, &one, dense, &n, <float*>work.right, &n, &info)
+    return info == 0
+
+
+cdef bint solve_full(StepView* v, Work* work) noexcept nogil:
+    """The same for the whole network's matrix, in double; O(n_parameters^3)."""
+    cdef double* matrix = <double*>work.matrix
+    cdef double* right = <double*>work.right
+    cdef int size = v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, work.members, matrix,
                                          right)
     cdef int one = 1, info = 0
-    cdef char upper = b"U"  # by columns: the lower triangle by rows
-    cdef bint undamped = v.solve.rule == FK_DAMPING_ABSOLUTE and v.solve.value == 0
+    cdef char upper = b"U"
+    cdef bint undamped = is_undamped(v)
     if size and not undamped:
         dpotrf(&upper, &size, matrix, &size, &info)
         if info == 0:
             dpotrs(&upper, &size, &one, matrix, &size, right, &size, &info)
     if size and (undamped or info != 0):
-        v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, members, matrix, right)
-        if not minimum_norm(True, size, matrix, right, lapack):
+        v.leaves.full_system(v.dag, &v.solve, v.gradient, v.full, work.members, matrix, right)
+        if not minimum_norm(True, size, matrix, work.values, right):
             return False
-    v.leaves.full_direction(v.dag, members, size, right, v.direction)
+    v.leaves.full_direction(v.dag, work.members, size, right, v.direction)
     return True
 
 
-cdef bint minimum_norm(bint is_double, int n, void* matrix, void* right,
-                       double* work) noexcept nogil:
-    """Eigenvalues below n u lambda_max are dropped; O(n^3)."""
-    cdef double* vectors = work
-    cdef double* values = work + <int64_t>n * n
+cdef bint minimum_norm(bint is_double, int n, double* vectors, double* values,
+                       void* right) noexcept nogil:
+    """Eigenvalues below 4 n u lambda_max are dropped, u the rounding of the system's dtype: what
+    rounds the matrix and LAPACK may move them by. The lower triangle, by rows, is overwritten,
+    `values` has 4 n places. O(n^3)."""
     cdef double* scratch = values + n
     cdef int i, j, info = 0, n_scratch = 3 * n
     cdef char jobz = b"V", uplo = b"U"
     cdef double top, component
-    for i in range(n):
-        for j in range(i + 1):
-            vectors[<int64_t>i * n + j] = entry(is_double, matrix, <int64_t>i * n + j)
     dsyev(&jobz, &uplo, &n, vectors, &n, values, scratch, &n_scratch, &info)
     top = values[n - 1]
     if info != 0 or not top - top == 0:
         return False
-    top *= n * (ROUNDING_DOUBLE if is_double else ROUNDING_FLOAT)
+    top *= 4 * n * (ROUNDING_DOUBLE if is_double else ROUNDING_FLOAT)
     for j in range(n):
         scratch[j] = 0
     for i in range(n):
@@ -193,12 +293,13 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     n_threads = max(1, min(n_threads, dag.view.n_units - dag.view.n_inputs))
     if reduction == FK_FULL:
         n_threads = 1
-    r.work = malloc(n_threads * r.work_bytes)
-    if r.work == NULL:
+    cdef void* memory = malloc(n_threads * r.work_bytes + 64)
+    r.work = <void*>((<size_t>memory + 63) // 64 * 64)
+    if memory == NULL:
         raise MemoryError(f"no memory to factorize blocks of {r.step.work_size} parameters")
     with nogil:
         fk_parallel(direction_region, &r, n_threads)
-        free(r.work)
+        free(memory)
     if r.failed:
         raise FloatingPointError("the metric holds values that are not finite")
     return direction

@@ -91,11 +91,13 @@ cdef extern from "simd/fk.h" nogil:
                          const void*, int, void*) noexcept nogil
         void (*quasi_diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
                                const void*, const void*, void*) noexcept nogil
+        int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
-                           int32_t*, void*, void*) noexcept nogil
+                           int32_t*, int, void*, void*) noexcept nogil
+        void (*pad_system)(int, int, int, void*, void*) noexcept nogil
         int (*cholesky)(int, void*, void*) noexcept nogil
         void (*unit_direction)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
-                               const int32_t*, int, const void*, void*) noexcept nogil
+                               const int32_t*, int, int, const void*, void*) noexcept nogil
         int (*full_system)(const fk_dag*, const fk_solve*, const void*, const double*, int32_t*,
                            double*, double*) noexcept nogil
         void (*full_direction)(const fk_dag*, const int32_t*, int, const double*,

@@ -5,8 +5,9 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
                                    const REAL *weights_out, const REAL *activities,
                                    const REAL *direct, REAL *signals, REAL *unreduced)
 {
-    enum { WIDTH = CHUNK(4) };
+    enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
     const size_t stride = (size_t)rows * FK_TILE;
+    const int64_t edge = dag->out_start[p];
     const int32_t slot = dag->output_slot[p];
     REAL *own = signals + (size_t)p * stride;
     REAL buffer[FK_TILE] __attribute__((aligned(64)));
@@ -16,18 +17,11 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     }
     const REAL *r = NAME(slopes)(dag, p, activities + (size_t)p * FK_TILE, own, buffer);
     for (int c = 0; c < VECS; c += WIDTH) {
-        VEC b[WIDTH], m[WIDTH];
-        for (int v = 0; v < WIDTH; v++) b[v] = m[v] = (VEC){0};
-        for (int64_t e = dag->out_start[p]; e < dag->out_start[p + 1]; e++) {
-            const VEC *row = (const VEC *)(signals + (size_t)dag->out_target[e] * stride) + c;
-            const REAL w = weights_out[e];
-            for (int v = 0; v < WIDTH; v++) b[v] += row[v] * w;
-            if (modulus) {
-                const REAL w2 = w * w;
-                for (int v = 0; v < WIDTH; v++) m[v] += row[VECS + v] * w2;
-            }
-        }
-        for (int v = 0; v < WIDTH; v++) {
+        VEC sum[SUMS] = {0};
+        const VEC *b = sum, *m = sum + WIDTH;
+        NAME(gather)(WIDTH, modulus, weights_out + edge, dag->out_target + edge,
+                     dag->out_start[p + 1] - edge, signals + c * LANES, stride, sum);
+        EACH(v, WIDTH) {
             const VEC slope = ((const VEC *)r)[c + v];
             VEC value = slope * b[v];
             if (slot >= 0) value += ((const VEC *)(direct + (size_t)slot * 2 * FK_TILE))[c + v];

@@ -1,17 +1,5 @@
-/* Vectors, and exp, tanh, logistic and log1p on them: polynomials after range reduction, without a
- * branch. About 2 units in the last place; results below the smallest normal number are zero. */
-
-typedef REAL NAME(vec) __attribute__((vector_size(FK_VECTOR_BYTES)));
-typedef INT NAME(bits) __attribute__((vector_size(FK_VECTOR_BYTES)));
-
-#define VEC NAME(vec)
-#define BITS NAME(bits)
-#define LANES ((int)(FK_VECTOR_BYTES / sizeof(REAL)))
-#define VECS (FK_TILE / LANES)
-_Static_assert(FK_TILE * sizeof(REAL) >= 2 * FK_VECTOR_BYTES, "a row is at least two vectors");
-
-#define EACH_VECTOR for (int v = 0; v < VECS; v++)
-#define EACH_SAMPLE for (int t = 0; t < FK_TILE; t++)
+/* exp, tanh, logistic and log1p of vectors: polynomials after range reduction, without a branch.
+ * About 2 units in the last place; results below the smallest normal number are zero. */
 
 FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)
 {

@@ -137,13 +137,15 @@ typedef struct {
     void (*quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
                            const void *gradient, const void *diagonal, const void *cross,
                            void *direction);
+    int lanes;           /* systems that `cholesky` solves at once */
     int (*unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
-                       const void *gradient, const void *blocks, int32_t *members, void *matrix,
-                       void *right);
+                       const void *gradient, const void *blocks, int32_t *members, int stride,
+                       void *matrix, void *right);
+    void (*pad_system)(int from, int to, int lane, void *matrix, void *right);
     int (*cholesky)(int size, void *matrix, void *right);
     void (*unit_direction)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                            const void *gradient, const void *blocks, const int32_t *members,
-                           int size, const void *solution, void *direction);
+                           int size, int stride, const void *solution, void *direction);
     int (*full_system)(const fk_dag *dag, const fk_solve *solve, const void *gradient,
                        const double *full, int32_t *members, double *matrix, double *right);
     void (*full_direction)(const fk_dag *dag, const int32_t *members, int size,

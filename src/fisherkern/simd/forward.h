@@ -1,21 +1,15 @@
 /* Forward pass of one tile [O (2)], O(n_edges * tile): CSR gather, sums in registers. */
 
-/* vectors of one row that stay in registers together */
-#define CHUNK(most) (VECS < (most) ? VECS : (most))
-
 FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, int32_t fan_in,
                                     const REAL *activities, REAL *z)
 {
-    enum { WIDTH = CHUNK(8) };
+    enum { WIDTH = VECS < SUMS ? VECS : SUMS };
     for (int c = 0; c < VECS; c += WIDTH) {
         VEC sum[WIDTH];
-        for (int v = 0; v < WIDTH; v++) sum[v] = (VEC){0} + weights[0];
-        for (int32_t j = 1; j <= fan_in; j++) {
-            const VEC *row = (const VEC *)(activities + (size_t)source[j] * FK_TILE) + c;
-            const REAL w = weights[j];
-            for (int v = 0; v < WIDTH; v++) sum[v] += row[v] * w;
-        }
-        for (int v = 0; v < WIDTH; v++) ((VEC *)z)[c + v] = sum[v];
+        EACH(v, WIDTH) sum[v] = (VEC){0} + weights[0];
+        NAME(gather)(WIDTH, 0, weights + 1, source + 1, fan_in, activities + c * LANES, FK_TILE,
+                     sum);
+        EACH(v, WIDTH) ((VEC *)z)[c + v] = sum[v];
     }
 }
 

@@ -275,12 +275,12 @@ static fk_fault NAME(output)(const fk_dag *dag, int interpretation, int n_sample
     const REAL *activities = activities_, *signals = signals_;
     REAL *direct = direct_;
     fk_fault fault = {-1, -1};
-    memset(direct, 0, sizeof(REAL) * 2 * FK_TILE * (size_t)dag->n_outputs);
     if (interpretation == FK_SQUARE || interpretation == FK_BERNOULLI) {
         NAME(output_separate)(dag, interpretation, n_samples, reduced, activities, signals, rows,
                               targets, direct, losses);
         return fault;
     }
+    memset(direct, 0, sizeof(REAL) * 2 * FK_TILE * (size_t)dag->n_outputs);
     NAME(scale) scales[FK_TILE];
     for (int t = 0; t < n_samples; t++)
         losses[t] = interpretation == FK_SOFTMAX

@@ -1,33 +1,34 @@
 /* Sums over the samples of one tile, in theta's layout: the gradient sum a_i b~_k and the entries
  * of the unitwise metric A_ij = sum a_i a_j c_k [O Def. 6, 10, 13-14, 23] that a reduction needs. */
 
-FK_INLINE REAL NAME(total)(VEC sum)
+static const REAL NAME(ones)[FK_TILE] __attribute__((aligned(64))) = {[0 ... FK_TILE - 1] = 1};
+
+/* Row of entry j of a unit's block: ones for the bias. */
+FK_INLINE const VEC *NAME(entry_row)(const REAL *activities, const int32_t *source, int32_t j)
 {
-    REAL total = sum[0];
-    for (int l = 1; l < LANES; l++) total += sum[l];
-    return total;
+    return (const VEC *)(j ? activities + (size_t)source[j] * FK_TILE : NAME(ones));
 }
 
-FK_INLINE void NAME(put)(REAL *place, int add, REAL value)
+/* Sums of the entries [j, j + n) of one unit's block, n <= 4. */
+FK_INLINE void NAME(entry_moments)(int n, int kind, int add, const REAL *activities,
+                                   const int32_t *source, int32_t j, const VEC *delta,
+                                   const VEC *c, REAL *gradient, REAL *diagonal, REAL *cross)
 {
-    *place = add ? *place + value : value;
-}
-
-FK_INLINE REAL NAME(row_sum)(const VEC *row)
-{
-    VEC sum = row[0];
-    for (int v = 1; v < VECS; v++) sum += row[v];
-    return NAME(total)(sum);
-}
-
-FK_INLINE REAL NAME(row_product)(const VEC *x, const VEC *y)
-{
-    VEC even = x[0] * y[0], odd = x[1] * y[1];
-    for (int v = 2; v < VECS; v += 2) {
-        even += x[v] * y[v];
-        odd += x[v + 1] * y[v + 1];
+    VEC g[4], first[4], second[4];
+    const VEC *x[4];
+    EACH(i, 4) g[i] = first[i] = second[i] = (VEC){0};
+    EACH(i, n) x[i] = NAME(entry_row)(activities, source, j + i);
+    EACH(v, VECS) EACH(i, n) {
+        g[i] += x[i][v] * delta[v];
+        if (kind != FK_NO_METRIC) {
+            const VEC weighted = x[i][v] * c[v];
+            first[i] += weighted;
+            second[i] += weighted * x[i][v];
+        }
     }
-    return NAME(total)(even + odd);
+    NAME(put)(gradient + j, n, add, NAME(totals)(g));
+    if (kind != FK_NO_METRIC) NAME(put)(diagonal + j, n, add, NAME(totals)(second));
+    if (kind == FK_QUASI_DIAGONAL) NAME(put)(cross + j, n, add, NAME(totals)(first));
 }
 
 FK_INLINE void NAME(unit_moments)(const fk_dag *dag, int32_t p, int kind, int rows, int add,
@@ -35,29 +36,58 @@ FK_INLINE void NAME(unit_moments)(const fk_dag *dag, int32_t p, int kind, int ro
                                   const fk_slot *slot)
 {
     const int64_t block = dag->block[p];
-    const int32_t *source = dag->source + block, fan_in = dag->fan_in[p];
+    const int32_t *source = dag->source + block, size = dag->fan_in[p] + 1;
     const VEC *delta = (const VEC *)(signals + (size_t)p * rows * FK_TILE), *c = delta + VECS;
     REAL *gradient = (REAL *)slot->gradient + block;
     REAL *diagonal = (REAL *)slot->diagonal + (kind == FK_NO_METRIC ? 0 : block);
     REAL *cross = (REAL *)slot->cross + (kind == FK_QUASI_DIAGONAL ? block : 0);
-    NAME(put)(gradient, add, NAME(row_sum)(delta));
-    if (kind != FK_NO_METRIC) NAME(put)(diagonal, add, NAME(row_sum)(c));
-    for (int32_t j = 1; j <= fan_in; j++) {
-        const VEC *x = (const VEC *)(activities + (size_t)source[j] * FK_TILE);
-        if (kind == FK_NO_METRIC) {
-            NAME(put)(gradient + j, add, NAME(row_product)(x, delta));
-            continue;
+    int32_t j = 0;
+#define ENTRIES(n)                                                                               \
+    NAME(entry_moments)(n, kind, add, activities, source, j, delta, c, gradient, diagonal, cross)
+    for (; j + 4 <= size; j += 4) ENTRIES(4);
+    if (size - j == 3)
+        ENTRIES(3);
+    else if (size - j == 2)
+        ENTRIES(2);
+    else if (size - j == 1)
+        ENTRIES(1);
+#undef ENTRIES
+}
+
+/* Writes or adds the first n of four values, and zeros after them: for arrays where the next three
+ * places are written later; up to 3 places past their end. */
+FK_INLINE void NAME(put_ahead)(REAL *place, int n, int add, QUAD value)
+{
+    static const INT kept[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
+    QUAD old = {0};
+    QUAD_BITS mask;
+    memcpy(&mask, kept + 4 - n, sizeof mask);
+    value = (QUAD)((QUAD_BITS)value & mask);
+    if (add) memcpy(&old, place, sizeof old);
+    value += old;
+    memcpy(place, &value, sizeof value);
+}
+
+/* Products of `n_rows` <= 2 entries of a unit's block with all entries up to them. */
+FK_INLINE void NAME(block_rows)(int n_rows, int add, const REAL *activities,
+                                const int32_t *source, int32_t i, const VEC *c, REAL *packed)
+{
+    VEC weighted[2][VECS];
+    EACH(r, n_rows) EACH_VECTOR
+        weighted[r][v] = NAME(entry_row)(activities, source, i + r)[v] * c[v];
+    /* downwards, so that what put_ahead leaves behind a row's end is written after it */
+    for (int32_t j = (i + n_rows - 1) / 4 * 4; j >= 0; j -= 4) {
+        VEC sum[2][4];
+        const VEC *x[4];
+        EACH(k, 4) x[k] = NAME(entry_row)(activities, source,
+                                          j + k < i + n_rows ? j + k : i + n_rows - 1);
+        EACH(r, n_rows) EACH(k, 4) sum[r][k] = (VEC){0};
+        EACH(v, VECS) EACH(k, 4) EACH(r, n_rows) sum[r][k] += weighted[r][v] * x[k][v];
+        EACH(r, n_rows) {
+            const int32_t row = i + r, count = row + 1 - j < 4 ? row + 1 - j : 4;
+            NAME(put_ahead)(packed + (int64_t)row * (row + 1) / 2 + j, count, add,
+                            NAME(totals)(sum[r]));
         }
-        VEC g = x[0] * delta[0], first = x[0] * c[0], second = first * x[0];
-        for (int v = 1; v < VECS; v++) {
-            const VEC weighted = x[v] * c[v];
-            g += x[v] * delta[v];
-            first += weighted;
-            second += weighted * x[v];
-        }
-        NAME(put)(gradient + j, add, NAME(total)(g));
-        NAME(put)(diagonal + j, add, NAME(total)(second));
-        if (kind == FK_QUASI_DIAGONAL) NAME(put)(cross + j, add, NAME(total)(first));
     }
 }
 
@@ -65,20 +95,13 @@ FK_INLINE void NAME(unit_moments)(const fk_dag *dag, int32_t p, int kind, int ro
 FK_INLINE void NAME(unit_block)(const fk_dag *dag, int32_t p, int rows, int add,
                                 const REAL *activities, const REAL *signals, REAL *blocks)
 {
-    const int32_t *source = dag->source + dag->block[p], fan_in = dag->fan_in[p];
+    const int32_t *source = dag->source + dag->block[p], size = dag->fan_in[p] + 1;
     const VEC *c = (const VEC *)(signals + (size_t)p * rows * FK_TILE) + VECS;
-    REAL *entry = blocks + dag->packed[p];
-    NAME(put)(entry++, add, NAME(row_sum)(c));
-    for (int32_t i = 1; i <= fan_in; i++) {
-        const VEC *x = (const VEC *)(activities + (size_t)source[i] * FK_TILE);
-        VEC weighted[VECS];
-        for (int v = 0; v < VECS; v++) weighted[v] = x[v] * c[v];
-        NAME(put)(entry++, add, NAME(row_sum)(weighted));
-        for (int32_t j = 1; j <= i; j++)
-            NAME(put)(entry++, add,
-                      NAME(row_product)(weighted, (const VEC *)(activities
-                                                                + (size_t)source[j] * FK_TILE)));
-    }
+    REAL *packed = blocks + dag->packed[p];
+    int32_t i = 0;
+    for (; i + 2 <= size; i += 2)
+        NAME(block_rows)(2, add, activities, source, i, c, packed);
+    if (i < size) NAME(block_rows)(1, add, activities, source, i, c, packed);
 }
 
 static void NAME(statistics)(const fk_dag *dag, int kind, int rows, int add,

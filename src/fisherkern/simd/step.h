@@ -6,6 +6,7 @@
  */
 #include <float.h>
 #include "template.h"
+#include "vector.h"
 
 #if FK_REAL_IS_DOUBLE
 #define ROUNDING (DBL_EPSILON / 2)
@@ -164,107 +165,7 @@ static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32
     }
 }
 
-FK_INLINE REAL NAME(packed)(const REAL *block, int64_t i, int64_t j)
-{
-    return i >= j ? block[i * (i + 1) / 2 + j] : block[j * (j + 1) / 2 + i];
-}
-
-/* The damped linear system of one unit: its members (entries of the block), the lower triangle of
- * the matrix (row-major, leading dimension = size) and the right-hand side. Returns the size. The
- * range rule eliminates the bias first; only it knows statistics about an origin. */
-static int NAME(unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
-                             const void *gradient_, const void *blocks, int32_t *members,
-                             void *matrix_, void *right_)
-{
-    const int64_t start = dag->indptr[unit];
-    const int32_t n = (int32_t)(dag->indptr[unit + 1] - start), *source = dag->source + start;
-    const REAL *g = (const REAL *)gradient_ + start, epsilon = (REAL)solve->value;
-    const REAL *block = (const REAL *)blocks + dag->packed[dag->position[dag->n_inputs + unit]];
-    REAL *matrix = matrix_, *right = right_;
-    const int by_range = solve->rule == FK_DAMPING_RANGE;
-    const int eliminate = by_range && !NAME(is_frozen)(solve, start);
-    const REAL a00 = block[0];
-    int size = 0;
-    if (by_range && !(a00 >= SMALLEST)) return 0;
-    for (int32_t j = by_range ? 1 : 0; j < n; j++)
-        if (!NAME(is_frozen)(solve, start + j)
-            && !(by_range && NAME(range)(solve, source[j]) == 0))
-            members[size++] = j;
-    for (int r = 0; r < size; r++) {
-        const int32_t i = members[r];
-        const REAL si = by_range ? NAME(origin)(solve, source[i]) : 0;
-        const REAL mean = eliminate ? NAME(packed)(block, i, 0) / a00 : 0;
-        right[r] = eliminate ? g[i] - mean * g[0] : g[i] + si * g[0];
-        for (int c = 0; c <= r; c++) {
-            const int32_t j = members[c];
-            const REAL sj = by_range ? NAME(origin)(solve, source[j]) : 0;
-            REAL entry = NAME(packed)(block, i, j);
-            if (eliminate)
-                entry -= mean * NAME(packed)(block, j, 0);
-            else if (by_range)
-                entry += si * NAME(packed)(block, j, 0) + sj * NAME(packed)(block, i, 0)
-                    + si * sj * a00;
-            matrix[(size_t)r * size + c] = entry;
-        }
-        const REAL range = by_range ? NAME(range)(solve, source[i]) : 0;
-        matrix[(size_t)r * size + r] += by_range ? epsilon * a00 * range * range : epsilon;
-    }
-    return size;
-}
-
-/* Solves in place by L L^T; 0 where a pivot is not positive. O(size^3). */
-static int NAME(cholesky)(int size, void *matrix_, void *right_)
-{
-    REAL *matrix = matrix_, *right = right_;
-    for (int i = 0; i < size; i++) {
-        REAL *row = matrix + (size_t)i * size;
-        for (int j = 0; j <= i; j++) {
-            const REAL *other = matrix + (size_t)j * size;
-            REAL sums[4] = {0};
-            int l = 0;
-            for (; l + 4 <= j; l += 4)
-                for (int lane = 0; lane < 4; lane++) sums[lane] += row[l + lane] * other[l + lane];
-            for (; l < j; l++) sums[0] += row[l] * other[l];
-            const REAL rest = row[j] - ((sums[0] + sums[1]) + (sums[2] + sums[3]));
-            if (i == j) {
-                if (!(rest > 0)) return 0;
-                row[j] = MATH(sqrt)(rest);
-            } else
-                row[j] = rest / other[j];
-        }
-        REAL value = right[i];
-        for (int j = 0; j < i; j++) value -= row[j] * right[j];
-        right[i] = value / row[i];
-    }
-    for (int i = size - 1; i >= 0; i--) {
-        right[i] /= matrix[(size_t)i * size + i];
-        for (int j = 0; j < i; j++) right[j] -= matrix[(size_t)i * size + j] * right[i];
-    }
-    return 1;
-}
-
-/* Puts a unit's solution back into theta's layout and raw coordinates. */
-static void NAME(unit_direction)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
-                                 const void *gradient_, const void *blocks,
-                                 const int32_t *members, int size, const void *solution_,
-                                 void *direction_)
-{
-    const int64_t start = dag->indptr[unit];
-    const int32_t *source = dag->source + start;
-    const REAL *block = (const REAL *)blocks + dag->packed[dag->position[dag->n_inputs + unit]];
-    const REAL *solution = solution_;
-    REAL *d = (REAL *)direction_ + start;
-    memset(d, 0, sizeof(REAL) * (size_t)(dag->indptr[unit + 1] - start));
-    for (int r = 0; r < size; r++) d[members[r]] = solution[r];
-    if (solve->rule != FK_DAMPING_RANGE || !(block[0] >= SMALLEST) || NAME(is_frozen)(solve, start)) return;
-    REAL bias = ((const REAL *)gradient_)[start] / ((REAL)1.01 * block[0]);
-    for (int r = 0; r < size; r++) {
-        const int32_t i = members[r];
-        const REAL mean = NAME(origin)(solve, source[i]) + NAME(packed)(block, i, 0) / block[0];
-        bias -= mean * solution[r];
-    }
-    d[0] = bias;
-}
+#include "unitwise.h"
 
 /* The damped system of the whole network, in double: members (entries of theta), lower triangle by
  * rows, right-hand side. The range rule adds to each unit's block what it adds to that of the
@@ -376,7 +277,7 @@ static void NAME(advance)(void *theta, const void *origin, const void *direction
 
 static const fk_step_leaves NAME(step_leaves) = {
     NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
-    NAME(unit_system), NAME(cholesky), NAME(unit_direction), NAME(full_system),
+    LANES, NAME(unit_system), NAME(pad_system), NAME(cholesky), NAME(unit_direction), NAME(full_system),
     NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask), NAME(decrement), NAME(advance),
 };
 

@@ -9,6 +9,7 @@
 
 #if FK_REAL_IS_DOUBLE
 #define REAL double
+#define REAL_BYTES 8
 #define INT int64_t
 #define SIGN_OFF INT64_C(0x7fffffffffffffff)
 #define ROUNDER 0x1.8p52
@@ -21,6 +22,7 @@
 #define FK_DTYPE f64
 #else
 #define REAL float
+#define REAL_BYTES 4
 #define INT int32_t
 #define SIGN_OFF 0x7fffffff
 #define ROUNDER 0x1.8p23f

@@ -1,8 +1,10 @@
 /* Every leaf loop over one tile; included once per dtype and tile width. */
 #include "template.h"
+#include "vector.h"
 #include "elementary.h"
 #include "activations.h"
 #include "exchange.h"
+#include "gather.h"
 #include "forward.h"
 #include "output.h"
 #include "backward.h"
@@ -17,11 +19,4 @@ static const fk_tile_leaves NAME(tile_leaves) = {
     NAME(centre), NAME(ranges), NAME(statistics),
 };
 
-#undef EACH_SAMPLE
-#undef EACH_VECTOR
-#undef VEC
-#undef BITS
-#undef LANES
-#undef VECS
-#undef CHUNK
 #include "untemplate.h"

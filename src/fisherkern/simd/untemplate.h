@@ -1,4 +1,5 @@
 #undef REAL
+#undef REAL_BYTES
 #undef INT
 #undef SIGN_OFF
 #undef ROUNDER
@@ -10,6 +11,17 @@
 #undef MATH
 #undef FK_MATH_FLOAT
 #undef FK_DTYPE
+#undef SUMS
+#undef SHUFFLE
+#undef EACH
+#undef EACH_SAMPLE
+#undef EACH_VECTOR
+#undef VEC
+#undef BITS
+#undef QUAD
+#undef QUAD_BITS
+#undef LANES
+#undef VECS
 #undef NAME
 #undef FK_JOIN
 #undef FK_JOIN_

@@ -19,7 +19,8 @@ from ._openmp cimport fk_barrier, fk_parallel
 from ._pass cimport Pass, gather_weights, run_slots, share, total_loss
 from ._simd cimport step_leaves
 from ._step cimport solve_units, unit_share, work_bytes
-from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
+from ._step import units_by_size
+from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE, FK_UNITWISE
 from ._view cimport OUTPUT, STATISTICS, PassView
 
 STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
@@ -45,6 +46,7 @@ cdef class Trainer:
     cdef LoopView view
     cdef readonly Pass batch
     cdef readonly object theta, frozen, shift
+    cdef tuple order
     cdef dict settings
 
     def __cinit__(self, Dag dag, theta, int64_t batch_size, dict settings, frozen=None,
@@ -92,6 +94,12 @@ cdef class Trainer:
         v.step.cross = b.slots[0].cross
         v.step.blocks = b.slots[0].blocks
         v.step.full = b.slots[0].full
+        if self.settings["statistics"] == FK_UNITWISE:
+            self.order = units_by_size(self.batch.dag)
+            address = self.order[0].ctypes.data
+            v.step.order = <const int32_t*>address
+            address = self.order[1].ctypes.data
+            v.step.order_starts = <const int64_t*>address
         if by_range:
             v.range[0], v.range[1] = self._zeros(b.unit_stride), self._zeros(b.unit_stride)
             v.step.solve.low, v.step.solve.high = v.range[0], v.range[1]
@@ -294,8 +302,8 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
 cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     """Sums, running metric and direction of the thread's units."""
     cdef const int64_t* indptr = v.batch.dag.indptr
-    cdef int32_t u0 = unit_share(v.batch.dag, thread, n_threads), k
-    cdef int32_t u1 = unit_share(v.batch.dag, thread + 1, n_threads)
+    cdef int32_t u0 = unit_share(&v.step, thread, n_threads), i, k
+    cdef int32_t u1 = unit_share(&v.step, thread + 1, n_threads)
     cdef int64_t first = indptr[u0], last = indptr[u1]
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
@@ -312,11 +320,14 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
                            v.batch.slots[0].gradient, v.moments[0], v.moments[1], direction)
     else:
         v.step.direction = direction
+        if v.step.order != NULL:
+            fk_barrier(n_threads)  # the thread's places in the order are not its units
         v.failed[thread] = not solve_units(&v.step, u0, u1, v.work[thread])
     if v.step.solve.frozen != NULL and v.method != METRIC:
         v.step.leaves.mask(first, last, v.step.solve.frozen, direction)
     if v.method == METRIC or v.rule != CONSTANT:
-        for k in range(u0, u1):
+        for i in range(u0, u1):
+            k = i if v.step.order == NULL else v.step.order[i]
             v.unit_decrement[k] = v.step.leaves.decrement(
                 v.batch.dag, v.step.solve.shift, k, v.batch.slots[0].gradient, direction)
 

@@ -17,7 +17,9 @@ cdef struct StepView:
     const double* full  # upper triangle by rows, or NULL
     void* direction
     int64_t work_size  # largest block
+    const int32_t* order        # unitwise: the units by size, or NULL
+    const int64_t* order_starts
 
 cdef int64_t work_bytes(StepView* view) noexcept nogil
 cdef bint solve_units(StepView* view, int32_t first, int32_t last, void* work) noexcept nogil
-cdef int32_t unit_share(const fk_dag* dag, int thread, int n_threads) noexcept nogil
+cdef int32_t unit_share(StepView* view, int thread, int n_threads) noexcept nogil

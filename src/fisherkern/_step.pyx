@@ -11,27 +11,36 @@ from ._network cimport Dag
 from ._openmp cimport fk_parallel
 from ._simd cimport step_leaves
 from ._types cimport (
-    FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_FULL, FK_QUASI_DIAGONAL, FK_UNITWISE, fk_dag, fk_solve,
+    FK_BATCHED, FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_FULL, FK_MAX_LANES, FK_QUASI_DIAGONAL,
+    FK_UNITWISE, fk_dag, fk_solve,
 )
-
-cdef enum:
-    BATCHED = 128     # parameters of a unit above which LAPACK factorizes it alone
-    MAX_LANES = 16
 
 cdef double ROUNDING_FLOAT = 2.0 ** -24
 cdef double ROUNDING_DOUBLE = 2.0 ** -53
 
 
-cdef int32_t unit_share(const fk_dag* dag, int thread, int n_threads) noexcept nogil:
-    """First unit of the thread's part, parts being even in parameters."""
-    cdef int64_t goal = dag.n_parameters * thread // n_threads
-    cdef int32_t low = 0, high = dag.n_units - dag.n_inputs, middle
+def units_by_size(Dag dag):
+    """Units in the order of their blocks' sizes, so that those whose systems share a vector are
+    alike, and the number of parameters before each of them."""
+    size = np.diff(dag.indptr)
+    order = np.argsort(size, kind="stable").astype(np.int32)
+    return order, np.concatenate([[0], np.cumsum(size[order])])
+
+
+cdef int32_t unit_share(StepView* v, int thread, int n_threads) noexcept nogil:
+    """First unit, or place in the units' order, of the thread's part, parts being even in
+    parameters; units whose systems share a vector stay together."""
+    cdef const int64_t* starts = v.dag.indptr if v.order == NULL else v.order_starts
+    cdef int64_t goal = v.dag.n_parameters * thread // n_threads
+    cdef int32_t low = 0, high = v.dag.n_units - v.dag.n_inputs, middle
     while low < high:
         middle = (low + high) // 2
-        if dag.indptr[middle] < goal:
+        if starts[middle] < goal:
             low = middle + 1
         else:
             high = middle
+    if v.order != NULL and thread < n_threads:
+        low -= low % v.leaves.lanes
     return low
 
 
@@ -47,7 +56,7 @@ cdef struct Work:
 
 cdef int64_t lay_out(StepView* v, char* memory, Work* work) noexcept nogil:
     """Places in the work memory of one thread, and its size."""
-    cdef int64_t n = v.work_size, m = min(n, <int64_t>BATCHED) + 1
+    cdef int64_t n = v.work_size, m = min(n, <int64_t>FK_BATCHED) + 1
     cdef int64_t lanes = v.leaves.lanes if v.reduction == FK_UNITWISE else 0
     cdef int64_t size = lanes * m * (m + 1) // 2 * 8
     work.systems = memory
@@ -83,7 +92,8 @@ cdef int64_t work_bytes(StepView* v) noexcept nogil:
 
 
 cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* memory) noexcept nogil:
-    """Directions of the units [first, last); False where a unitwise solve failed."""
+    """Directions of the units, or the places in their order, [first, last); False where a unitwise
+    solve failed."""
     cdef Work work
     cdef int32_t k = first, stop
     if v.reduction == FK_DIAGONAL:
@@ -99,9 +109,11 @@ cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* memory) no
         return solve_full(v, &work)
     while k < last:
         stop = k
-        while stop < last and stop - k < v.leaves.lanes and is_batched(v, stop):
+        while stop < min(last, k - k % v.leaves.lanes + v.leaves.lanes) \
+                and is_batched(v, v.order[stop]):
             stop += 1
-        if not (solve_batch(v, k, stop, &work) if stop > k else solve_unit(v, k, &work, True)):
+        if not (solve_batch(v, v.order + k, stop - k, &work) if stop > k
+                else solve_unit(v, v.order[k], &work, True)):
             return False
         k = max(stop, k + 1)
     return True
@@ -113,33 +125,25 @@ cdef bint is_undamped(StepView* v) noexcept nogil:
 
 cdef bint is_batched(StepView* v, int32_t k) noexcept nogil:
     """Whether the unit's system shares a vector with others'."""
-    return not is_undamped(v) and v.dag.indptr[k + 1] - v.dag.indptr[k] <= BATCHED
+    return not is_undamped(v) and v.dag.indptr[k + 1] - v.dag.indptr[k] <= FK_BATCHED
 
 
-cdef bint solve_batch(StepView* v, int32_t first, int32_t last, Work* work) noexcept nogil:
+cdef bint solve_batch(StepView* v, const int32_t* units, int count, Work* work) noexcept nogil:
     """Cholesky of up to `lanes` units at once, padded to one even size."""
-    cdef int lanes = v.leaves.lanes, lane, size = 0, failed
-    cdef int itemsize = 8 if v.is_double else 4
-    cdef int[MAX_LANES] sizes
-    for lane in range(lanes):
-        sizes[lane] = 0
-        if lane < last - first:
-            sizes[lane] = v.leaves.unit_system(
-                v.dag, &v.solve, first + lane, v.gradient, v.blocks,
-                work.members + lane * v.work_size, lanes, <char*>work.systems + lane * itemsize,
-                <char*>work.rights + lane * itemsize)
-        size = max(size, sizes[lane] + sizes[lane] % 2)
-    for lane in range(lanes):
-        v.leaves.pad_system(sizes[lane], size, lane, work.systems, work.rights)
-    failed = v.leaves.cholesky(size, work.systems, work.rights)
-    for lane in range(last - first):
+    cdef int[<int>FK_MAX_LANES] sizes
+    cdef int lane, itemsize = 8 if v.is_double else 4
+    cdef int size = v.leaves.unit_systems(v.dag, &v.solve, units, count, v.gradient, v.blocks,
+                                          v.work_size, work.members, sizes, work.systems,
+                                          work.rights)
+    cdef int failed = v.leaves.cholesky(size, work.systems, work.rights)
+    for lane in range(count):
         if failed >> lane & 1:
-            if not solve_unit(v, first + lane, work, False):
+            if not solve_unit(v, units[lane], work, False):
                 return False
             continue
         v.leaves.unit_direction(
-            v.dag, &v.solve, first + lane, v.gradient, v.blocks,
-            work.members + lane * v.work_size, sizes[lane], lanes,
+            v.dag, &v.solve, units[lane], v.gradient, v.blocks,
+            work.members + lane * v.work_size, sizes[lane], v.leaves.lanes,
             <char*>work.rights + lane * itemsize, v.direction)
     return True
 
@@ -148,7 +152,7 @@ cdef bint solve_unit(StepView* v, int32_t k, Work* work, bint try_cholesky) noex
     """One unit by LAPACK; undamped or not positive definite: the minimum-norm solution
     [O Remark 12]."""
     cdef int32_t* members = work.members + v.leaves.lanes * v.work_size
-    cdef int size = v.leaves.unit_system(v.dag, &v.solve, k, v.gradient, v.blocks, members, 1,
+    cdef int size = v.leaves.unit_system(v.dag, &v.solve, k, v.gradient, v.blocks, members,
                                          work.matrix, work.right)
     if size and not (try_cholesky and not is_undamped(v) and factorize(v, size, work)):
         unpack(v.is_double, True, size, work)
@@ -255,8 +259,8 @@ cdef struct Region:
 
 cdef void direction_region(void* context, int thread, int n_threads) noexcept nogil:
     cdef Region* r = <Region*>context
-    if not solve_units(&r.step, unit_share(r.step.dag, thread, n_threads),
-                       unit_share(r.step.dag, thread + 1, n_threads),
+    if not solve_units(&r.step, unit_share(&r.step, thread, n_threads),
+                       unit_share(&r.step, thread + 1, n_threads),
                        <char*>r.work + thread * r.work_bytes):
         r.failed = True
 
@@ -287,6 +291,11 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     r.step.cross, r.step.blocks = pointer(cross), pointer(blocks)
     r.step.full = <const double*>pointer(full)
     r.step.direction = pointer(direction)
+    r.step.order, r.step.order_starts = NULL, NULL
+    if reduction == FK_UNITWISE:
+        order, starts = units_by_size(dag)
+        r.step.order = <const int32_t*>pointer(order)
+        r.step.order_starts = <const int64_t*>pointer(starts)
     r.step.work_size = 0
     r.work_bytes = work_bytes(&r.step)
     r.failed = False

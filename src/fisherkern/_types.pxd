@@ -7,7 +7,7 @@ cdef extern from "simd/fk.h" nogil:
         FK_SQUARE, FK_BERNOULLI, FK_SOFTMAX, FK_SPHERICAL
         FK_VALUES, FK_VALUES_MODULUS, FK_VALUES_SQUARES, FK_VALUES_FISHER, FK_VALUES_DRAWS
         FK_RATES
-        FK_GROUP
+        FK_GROUP, FK_BATCHED, FK_MAX_LANES
         FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_FULL
         FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE
 
@@ -93,8 +93,9 @@ cdef extern from "simd/fk.h" nogil:
                                const void*, const void*, void*) noexcept nogil
         int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
-                           int32_t*, int, void*, void*) noexcept nogil
-        void (*pad_system)(int, int, int, void*, void*) noexcept nogil
+                           int32_t*, void*, void*) noexcept nogil
+        int (*unit_systems)(const fk_dag*, const fk_solve*, const int32_t*, int, const void*, const void*,
+                            int64_t, int32_t*, int*, void*, void*) noexcept nogil
         int (*cholesky)(int, void*, void*) noexcept nogil
         void (*unit_direction)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                                const int32_t*, int, int, const void*, void*) noexcept nogil

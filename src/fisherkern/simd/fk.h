@@ -31,7 +31,11 @@ enum fk_signals {
     FK_RATES            /* no values: transfer rates alone */
 };
 
-enum { FK_GROUP = 4 };  /* directions that the transfer pass takes at once */
+enum {
+    FK_GROUP = 4,      /* directions that the transfer pass takes at once */
+    FK_BATCHED = 128,  /* parameters of a unit above which LAPACK factorizes its block */
+    FK_MAX_LANES = 16
+};
 
 /* Which entries of the unitwise metric a pass accumulates. */
 enum fk_statistics { FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL, FK_UNITWISE, FK_FULL };
@@ -139,9 +143,11 @@ typedef struct {
                            void *direction);
     int lanes;           /* systems that `cholesky` solves at once */
     int (*unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
-                       const void *gradient, const void *blocks, int32_t *members, int stride,
-                       void *matrix, void *right);
-    void (*pad_system)(int from, int to, int lane, void *matrix, void *right);
+                       const void *gradient, const void *blocks, int32_t *members, void *matrix,
+                       void *right);
+    int (*unit_systems)(const fk_dag *dag, const fk_solve *solve, const int32_t *units, int count,
+                        const void *gradient, const void *blocks, int64_t members_stride,
+                        int32_t *members, int *sizes, void *matrix, void *right);
     int (*cholesky)(int size, void *matrix, void *right);
     void (*unit_direction)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                            const void *gradient, const void *blocks, const int32_t *members,

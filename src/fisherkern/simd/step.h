@@ -277,8 +277,9 @@ static void NAME(advance)(void *theta, const void *origin, const void *direction
 
 static const fk_step_leaves NAME(step_leaves) = {
     NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
-    LANES, NAME(unit_system), NAME(pad_system), NAME(cholesky), NAME(unit_direction), NAME(full_system),
-    NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask), NAME(decrement), NAME(advance),
+    LANES, NAME(unit_system), NAME(unit_systems), NAME(cholesky), NAME(unit_direction),
+    NAME(full_system), NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask),
+    NAME(decrement), NAME(advance),
 };
 
 #undef ROUNDING

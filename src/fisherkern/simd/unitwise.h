@@ -67,28 +67,121 @@ FK_INLINE int NAME(fill_system)(const fk_dag *dag, const fk_solve *solve, int32_
 }
 
 /* The damped linear system of one unit: its members (entries of the block), the packed lower
- * triangle of the matrix and the right-hand side, neighbours `stride` apart (1 or LANES). Returns
- * the size. Only the range rule knows statistics about an origin. */
+ * triangle of the matrix and the right-hand side. Returns the size. Only the range rule knows
+ * statistics about an origin. */
 static int NAME(unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                              const void *gradient, const void *blocks, int32_t *members,
-                             int stride, void *matrix, void *right)
+                             void *matrix, void *right)
 {
-    const fk_solve local = *solve; /* a copy that the writes below cannot alias */
-    const REAL *block = NAME(unit_block)(dag, unit, blocks);
-    return stride == 1
-        ? NAME(fill_system)(dag, &local, unit, gradient, block, members, 1, matrix, right)
-        : NAME(fill_system)(dag, &local, unit, gradient, block, members, LANES, matrix, right);
+    return NAME(fill_system)(dag, solve, unit, gradient, NAME(unit_block)(dag, unit, blocks),
+                             members, 1, matrix, right);
 }
 
-/* Rows of the identity after the `from`-th make every lane's system one of `to` unknowns. */
-static void NAME(pad_system)(int from, int to, int lane, void *matrix_, void *right_)
+FK_INLINE int NAME(unit_size)(const fk_dag *dag, int32_t unit)
 {
-    REAL *matrix = (REAL *)matrix_ + lane, *right = (REAL *)right_ + lane;
-    for (int r = from; r < to; r++) {
-        REAL *row = matrix + (int64_t)r * (r + 1) / 2 * LANES;
-        for (int c = 0; c <= r; c++) row[c * LANES] = c == r;
-        right[r * LANES] = 0;
+    return (int)(dag->indptr[unit + 1] - dag->indptr[unit]);
+}
+
+/* Whether the systems hold all entries of their units' blocks. */
+FK_INLINE int NAME(are_whole)(const fk_dag *dag, const fk_solve *solve, const int32_t *units,
+                              const REAL *const *block)
+{
+    if (solve->frozen) return 0;
+    for (int l = 0; l < LANES && solve->rule == FK_DAMPING_RANGE; l++) {
+        if (!(block[l][0] >= SMALLEST)) return 0;
+        for (int64_t e = dag->indptr[units[l]] + 1; e < dag->indptr[units[l] + 1]; e++)
+            if (NAME(range)(solve, dag->source[e]) == 0) return 0;
     }
+    return 1;
+}
+
+FK_INLINE VEC NAME(across)(const REAL *const *array, int64_t i)
+{
+    VEC value;
+    EACH(l, LANES) value[l] = array[l][i];
+    return value;
+}
+
+/* `fill_system` of whole units, all lanes together; `from` is 1 where the bias is eliminated. Rows
+ * after a lane's own are zero. */
+FK_INLINE void NAME(fill_whole)(const fk_dag *dag, const fk_solve *solve, const int32_t *units,
+                                int n, int from, const REAL *gradient, const REAL *const *block,
+                                VEC *entry, VEC *right)
+{
+    static const REAL zeros[FK_BATCHED];
+    const VEC a00 = NAME(across)(block, 0);
+    VEC first[FK_BATCHED], g0 = {0};
+    for (int i = 0; i < n; i++) {
+        const REAL *row[LANES];
+        VEC range = {0}, g = {0};
+        for (int l = 0; l < LANES; l++) {
+            const int64_t e = dag->indptr[units[l]] + i;
+            row[l] = zeros;
+            if (i >= NAME(unit_size)(dag, units[l])) continue;
+            row[l] = block[l] + (int64_t)i * (i + 1) / 2;
+            g[l] = gradient[e];
+            if (from && i) range[l] = NAME(range)(solve, dag->source[e]);
+        }
+        if (from && i == 0) {
+            g0 = g;
+            continue;
+        }
+        first[i] = NAME(across)(row, 0);
+        const VEC mean = from ? first[i] / a00 : (VEC){0};
+        right[i - from] = from ? g - mean * g0 : g;
+        for (int j = from; j <= i; j++) {
+            *entry = NAME(across)(row, j);
+            if (from) *entry -= mean * first[j];
+            entry++;
+        }
+        entry[-1] += from ? (REAL)solve->value * a00 * range * range
+            : (VEC){0} + (REAL)solve->value;
+    }
+}
+
+/* The systems of `count` <= LANES units, one in each lane, padded by rows of the identity to the
+ * even size that is returned; members are `members_stride` apart. */
+static int NAME(unit_systems)(const fk_dag *dag, const fk_solve *solve_, const int32_t *units,
+                              int count, const void *gradient, const void *blocks,
+                              int64_t members_stride, int32_t *members, int *sizes, void *matrix_,
+                              void *right_)
+{
+    const fk_solve local = *solve_, *solve = &local; /* a copy that the writes cannot alias */
+    REAL *matrix = matrix_, *right = right_;
+    const REAL *block[LANES];
+    int32_t unit[LANES];
+    int n = 0, size = 0;
+    for (int l = 0; l < LANES; l++) {
+        unit[l] = units[l < count ? l : 0];
+        block[l] = NAME(unit_block)(dag, unit[l], blocks);
+        n = NAME(unit_size)(dag, unit[l]) > n ? NAME(unit_size)(dag, unit[l]) : n;
+    }
+    const int from = solve->rule == FK_DAMPING_RANGE;
+    const int whole = NAME(are_whole)(dag, solve, unit, block);
+    if (whole && from)
+        NAME(fill_whole)(dag, solve, unit, n, 1, gradient, block, matrix_, right_);
+    else if (whole)
+        NAME(fill_whole)(dag, solve, unit, n, 0, gradient, block, matrix_, right_);
+    for (int l = 0; l < LANES; l++) {
+        int32_t *own = members + l * members_stride;
+        sizes[l] = NAME(unit_size)(dag, unit[l]) - from;
+        if (l >= count)
+            sizes[l] = 0;
+        else if (!whole)
+            sizes[l] = NAME(fill_system)(dag, solve, unit[l], gradient, block[l], own, LANES,
+                                         matrix + l, right + l);
+        else
+            for (int r = 0; r < sizes[l]; r++) own[r] = r + from;
+        size = sizes[l] > size ? sizes[l] : size;
+    }
+    size += size % 2;
+    for (int l = 0; l < LANES; l++)
+        for (int r = sizes[l]; r < size; r++) {
+            REAL *row = matrix + l + (int64_t)r * (r + 1) / 2 * LANES;
+            for (int c = 0; c <= r; c++) row[c * LANES] = c == r;
+            right[r * LANES + l] = 0;
+        }
+    return size;
 }
 
 /* Rows i and i + 1 of U = L D at the columns [j, j + n), from L's rows before them; the diagonal of

@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -19,6 +20,17 @@ OPENMP = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fope
 PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
+def each_in_a_thread(compile_all):
+    """The compiler's method, for several sources at a time: those of the leaf loops take long."""
+
+    def compile_sources(sources, *args, **options):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            done = pool.map(lambda source: compile_all([source], *args, **options), sources)
+            return [made for objects in done for made in objects]
+
+    return compile_sources
+
+
 class BuildKernels(build_ext):
     """Adds OpenMP where a test program compiles and links with it."""
 
@@ -32,6 +44,7 @@ class BuildKernels(build_ext):
             warnings.warn(
                 "\n" + "*" * 78 + "\nOpenMP was not found: fisherkern is built WITHOUT threads and "
                 "will use one core.\n" + "*" * 78, stacklevel=1)
+        self.compiler.compile = each_in_a_thread(self.compiler.compile)
         for extension in self.extensions:
             extension.extra_compile_args += flags
             extension.extra_link_args += flags

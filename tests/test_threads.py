@@ -100,3 +100,16 @@ def test_forked_child_computes_after_its_parent_used_threads():
     with multiprocessing.get_context("fork").Pool(1) as pool:
         actual = pool.apply_async(net.forward, (X,)).get(timeout=60)
     np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_training_takes_denormal_results_for_zero_and_nothing_after_it(n_threads):
+    # the gradient, 1e-20 squared, is no normal number of float32; 1e30 times it would be 1e-10
+    net = fk.Network(1, [(0, 1)], dtype="float32", rng=0)
+    net.theta[:] = [0, 1e-25]
+    X = np.full((1, 1), 1e-20, np.float32)
+    fk.train(net, X, X, optimizer=fk.optimizers.Backpropagation(), epochs=1, learning_rate=1e30,
+             batch_size=1, n_threads=n_threads)
+    assert net.theta[1] == np.float32(1e-25)
+    assert net.gradient(X, 0 * X - 1e-20)[1] != 0
+    assert np.float64(5e-324) * 1.5 > 0

@@ -209,7 +209,7 @@ cdef class Trainer:
         v.done = 0
         v.cancelled_before = False
         with nogil:
-            fk_parallel(loop_region, v, n_threads)
+            fk_parallel(loop_region, v, n_threads, True)
             if v.rule == ADAPTIVE and v.phase == PENDING:
                 resolve(v, n_threads)
         return v.done, v.status
@@ -237,7 +237,7 @@ cdef class Trainer:
         v.done = 0
         v.rule = CONSTANT
         with nogil:
-            fk_parallel(direction_region, v, n_threads)
+            fk_parallel(direction_region, v, n_threads, False)
         out = np.empty_like(self.theta)
         cdef size_t address = out.ctypes.data
         memcpy(<void*>address, v.directions[0], out.nbytes)
@@ -377,7 +377,7 @@ cdef void resolve(LoopView* v, int n_threads) noexcept nogil:
     """Judge the last attempt by a forward pass, so that theta is a step that holds."""
     cdef bint good
     v.batch.stage = OUTPUT
-    fk_parallel(slots_region, v.batch, n_threads)
+    fk_parallel(slots_region, v.batch, n_threads, True)
     v.batch.stage = STATISTICS
     good = judge(v, total_loss(v.batch) / v.batch.n_samples)
     v.accepted[v.n_steps - 1] = good

@@ -277,7 +277,7 @@ cdef class Pass:
             v.first = 0
         cdef int n_threads = self.n_threads
         with nogil:
-            fk_parallel(pass_region, v, n_threads)
+            fk_parallel(pass_region, v, n_threads, False)
         v.sample_loss = NULL
         return total_loss(v) / v.n_samples
 

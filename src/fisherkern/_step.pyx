@@ -307,7 +307,7 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     if memory == NULL:
         raise MemoryError(f"no memory to factorize blocks of {r.step.work_size} parameters")
     with nogil:
-        fk_parallel(direction_region, &r, n_threads)
+        fk_parallel(direction_region, &r, n_threads, False)
         free(memory)
     if r.failed:
         raise FloatingPointError("the metric holds values that are not finite")

@@ -176,9 +176,9 @@ typedef struct {
 
 /* GCC compiles a file for another target by a pragma. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define FK_HAS_AVX2 1
+#define FK_HAS_X86_TARGETS 1
 #else
-#define FK_HAS_AVX2 0
+#define FK_HAS_X86_TARGETS 0
 #endif
 
 const char *fk_available_isa(int i);     /* the i-th that this machine runs, or NULL */

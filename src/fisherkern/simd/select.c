@@ -4,14 +4,19 @@
 #include "fk.h"
 
 extern const fk_leaves fk_leaves_baseline;
-#if FK_HAS_AVX2
-extern const fk_leaves fk_leaves_avx2;
+#if FK_HAS_X86_TARGETS
+extern const fk_leaves fk_leaves_avx2, fk_leaves_avx512;
 #endif
 
 /* The i-th instruction set that this machine runs, the best first; NULL after the last. */
 static const fk_leaves *available(int i)
 {
-#if FK_HAS_AVX2
+#if FK_HAS_X86_TARGETS
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+        if (i == 0) return &fk_leaves_avx512;
+        i--;
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         if (i == 0) return &fk_leaves_avx2;
         i--;

@@ -1,11 +1,6 @@
 /* exp, tanh, logistic and log1p of vectors: polynomials after range reduction, without a branch.
  * About 2 units in the last place; results below the smallest normal number are zero. */
 
-FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)
-{
-    return (VEC)(((BITS)yes & mask) | ((BITS)no & ~mask));
-}
-
 FK_INLINE VEC NAME(magnitude)(VEC x)
 {
     return (VEC)((BITS)x & SIGN_OFF);

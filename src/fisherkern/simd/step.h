@@ -97,72 +97,142 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
     }
 }
 
-/* One weight of the quasi-diagonal step: its direction, and how much it moves the bias. */
-FK_INLINE REAL NAME(quasi_diagonal_weight)(const fk_solve *solve, int64_t size, REAL g0, REAL a00,
-                                           REAL inverse, REAL g, REAL second, REAL cross,
-                                           int32_t source, int free_bias, REAL *carried)
+/* What the weights of one unit share in the quasi-diagonal step. */
+typedef struct {
+    int free_bias;
+    REAL g0, a00, inverse, size, share; /* share: epsilon / (a00 + epsilon) */
+} NAME(quasi_diagonal_unit);
+
+/* Directions of LANES weights, and how much each moves the bias; `range` is of their sources. */
+FK_INLINE VEC NAME(quasi_diagonal_weights)(const fk_solve *solve, int by_range,
+                                           const NAME(quasi_diagonal_unit) *u, VEC g, VEC second,
+                                           VEC cross, VEC shift, VEC range, VEC *carried)
 {
-    const REAL epsilon = (REAL)solve->value, shift = NAME(origin)(solve, source);
-    const REAL centred = cross * inverse, mean = shift + centred;
-    REAL variance = second - cross * centred, right = g - centred * g0;
-    if (!(variance > 0)) variance = 0;
+    const REAL epsilon = (REAL)solve->value;
+    const VEC centred = cross * u->inverse, mean = shift + centred, none = {0};
+    VEC variance = second - cross * centred, right = g - centred * u->g0, divisor;
+    BITS moves = none == none;
+    variance = NAME(select)(variance > 0, variance, none);
     *carried = mean;
-    if (!free_bias) {
-        variance += mean * mean * a00;
-        right = g + shift * g0;
+    if (!u->free_bias) {
+        variance += mean * mean * u->a00;
+        right = g + shift * u->g0;
     }
-    if (solve->rule == FK_DAMPING_RANGE) {
-        const REAL range = NAME(range)(solve, source);
-        if (range == 0) return 0;
-        return NAME(quotient)(right, variance + epsilon * a00 * range * range);
-    }
-    if (epsilon == 0) {
+    if (by_range) {
+        divisor = variance + epsilon * u->a00 * range * range;
+        moves = range != 0;
+    } else if (epsilon == 0) {
         /* what is left of the variance of an input that rounding alone makes vary */
-        const REAL noise = 4 * (REAL)ROUNDING * mean;
-        const REAL least = 4 * size * (REAL)ROUNDING * second + noise * noise * a00;
-        return variance <= least ? 0 : NAME(quotient)(right, variance);
+        const VEC noise = 4 * (REAL)ROUNDING * mean;
+        divisor = variance;
+        moves = variance > 4 * u->size * (REAL)ROUNDING * second + noise * noise * u->a00;
+    } else {
+        if (u->free_bias) {
+            /* A00 + epsilon moves both the centre and the reduced variance */
+            variance += mean * mean * u->a00 * u->share;
+            right += mean * u->g0 * u->share;
+            *carried = mean * (1 - u->share);
+        }
+        divisor = variance + epsilon;
     }
-    if (free_bias) {
-        /* A00 + epsilon moves both the centre and the reduced variance */
-        const REAL share = epsilon / (a00 + epsilon);
-        variance += mean * mean * a00 * share;
-        right += mean * g0 * share;
-        *carried = mean * (1 - share);
+    /* see `quotient` */
+    moves &= divisor >= SMALLEST;
+    return NAME(select)(moves, right / NAME(select)(moves, divisor, none + 1), none);
+}
+
+/* The first n <= LANES values from `array` on. */
+FK_INLINE VEC NAME(part)(const REAL *array, int n)
+{
+    VEC values = {0};
+    if (n == LANES)
+        memcpy(&values, array, sizeof values);
+    else
+        for (int l = 0; l < n; l++) values[l] = array[l];
+    return values;
+}
+
+/* Which of the entries [j, j + n) of a block are weights that may move. */
+FK_INLINE BITS NAME(free_weights)(const fk_solve *solve, int64_t block, int64_t j, int64_t size,
+                                  int n)
+{
+    BITS entry;
+    EACH(l, LANES) entry[l] = (INT)l;
+    BITS free = (entry > (INT)-j) & (entry < (INT)(size - j));
+    for (int l = 0; solve->frozen && l < n; l++)
+        if (solve->frozen[block + j + l]) free[l] = 0;
+    return free;
+}
+
+/* The weights of one unit, LANES entries at a time: a vector may reach past the block into entries
+ * that are written later, but not past the next `limit`. Returns what they take from the bias. */
+FK_INLINE REAL NAME(quasi_diagonal_block)(const fk_solve *solve, int by_range,
+                                          const NAME(quasi_diagonal_unit) *unit, int64_t block,
+                                          int64_t size, int64_t limit, const int32_t *source,
+                                          const REAL *gradient, const REAL *diagonal,
+                                          const REAL *crosses, REAL *direction)
+{
+    VEC taken = {0};
+    for (int64_t j = 0; j < size; j += LANES) {
+        const int64_t e = block + j;
+        const int n = limit - j < LANES ? (int)(limit - j) : LANES;
+        VEC shift = {0}, range = {0}, carried;
+        if (solve->shift)
+            EACH(l, LANES) shift[l] = NAME(origin)(solve, source[e + (l < n ? l : 0)]);
+        if (by_range) EACH(l, LANES) range[l] = NAME(range)(solve, source[e + (l < n ? l : 0)]);
+        VEC d = NAME(quasi_diagonal_weights)(solve, by_range, unit, NAME(part)(gradient + e, n),
+                                             NAME(part)(diagonal + e, n),
+                                             NAME(part)(crosses + e, n), shift, range, &carried);
+        d = NAME(select)(NAME(free_weights)(solve, block, j, size, n), d, (VEC){0});
+        /* nothing is carried by what stays, even where the mean is infinite */
+        taken += NAME(select)(d != 0, carried * d, (VEC){0});
+        if (n == LANES)
+            memcpy(direction + e, &d, sizeof d);
+        else
+            for (int l = 0; l < n; l++) direction[e + l] = d[l];
     }
-    return NAME(quotient)(right, variance + epsilon);
+    REAL sum = taken[0];
+    EACH(l, LANES - 1) sum += taken[l + 1];
+    return sum;
+}
+
+FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *solve, int by_range,
+                                          int32_t first, int32_t last, const REAL *gradient,
+                                          const REAL *diagonal, const REAL *crosses,
+                                          REAL *direction)
+{
+    for (int32_t k = first; k < last; k++) {
+        const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
+        const REAL g0 = gradient[block], a00 = diagonal[block];
+        const int free_bias = !NAME(is_frozen)(solve, block);
+        const REAL damped = by_range ? (REAL)1.01 * a00 : a00 + (REAL)solve->value;
+        /* below the smallest normal number the inverse would overflow: the unit is saturated */
+        if (!(damped >= SMALLEST)) {
+            memset(direction + block, 0, sizeof(REAL) * (size_t)size);
+            continue;
+        }
+        const NAME(quasi_diagonal_unit) unit = {
+            free_bias, g0, a00, a00 >= SMALLEST ? 1 / a00 : 0, (REAL)size,
+            by_range ? 0 : (REAL)solve->value / damped,
+        };
+        const REAL taken = NAME(quasi_diagonal_block)(solve, by_range, &unit, block, size,
+                                                      dag->indptr[last] - block, dag->source,
+                                                      gradient, diagonal, crosses, direction);
+        direction[block] = free_bias ? g0 / damped - taken : 0;
+    }
 }
 
 /* [O Prop. 25] with damping as docs/methods.md; O(n_edges). */
 static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first,
-                                 int32_t last, const void *gradient_, const void *diagonal_,
-                                 const void *cross_, void *direction_)
+                                 int32_t last, const void *gradient, const void *diagonal,
+                                 const void *cross, void *direction)
 {
     const fk_solve local = *solve; /* a copy that the writes below cannot alias */
-    const int by_range = local.rule == FK_DAMPING_RANGE;
-    for (int32_t k = first; k < last; k++) {
-        const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
-        const REAL *g = (const REAL *)gradient_ + block, *a = (const REAL *)diagonal_ + block;
-        const REAL *cross = (const REAL *)cross_ + block;
-        REAL *d = (REAL *)direction_ + block;
-        const int32_t *source = dag->source + block;
-        const int free_bias = !NAME(is_frozen)(&local, block);
-        const REAL damped = by_range ? (REAL)1.01 * a[0] : a[0] + (REAL)local.value;
-        /* below the smallest normal number the inverse would overflow: the unit is saturated */
-        if (!(damped >= SMALLEST)) {
-            memset(d, 0, sizeof(REAL) * (size_t)size);
-            continue;
-        }
-        const REAL inverse = a[0] >= SMALLEST ? 1 / a[0] : 0;
-        REAL bias = free_bias ? g[0] / damped : 0;
-        for (int64_t j = 1; j < size; j++) {
-            REAL carried;
-            d[j] = NAME(is_frozen)(&local, block + j) ? 0
-                : NAME(quasi_diagonal_weight)(&local, size, g[0], a[0], inverse, g[j], a[j],
-                                              cross[j], source[j], free_bias, &carried);
-            if (d[j] != 0) bias -= carried * d[j];
-        }
-        d[0] = free_bias ? bias : 0;
-    }
+    if (local.rule == FK_DAMPING_RANGE)
+        NAME(quasi_diagonal_units)(dag, &local, 1, first, last, gradient, diagonal, cross,
+                                   direction);
+    else
+        NAME(quasi_diagonal_units)(dag, &local, 0, first, last, gradient, diagonal, cross,
+                                   direction);
 }
 
 #include "unitwise.h"

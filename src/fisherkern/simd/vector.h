@@ -26,6 +26,11 @@ _Static_assert(VECS * LANES == FK_TILE, "a row is whole vectors");
 #define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (BITS){__VA_ARGS__})
 #endif
 
+FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)
+{
+    return (VEC)(((BITS)yes & mask) | ((BITS)no & ~mask));
+}
+
 /* The sum over the lanes of each of four vectors. */
 FK_INLINE QUAD NAME(totals)(const VEC *x)
 {

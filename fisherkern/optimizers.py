@@ -91,7 +91,7 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
         "signals": _pass.SIGNALS["values"], "statistics": _pass.REDUCTIONS["none"],
         "damping": 0.0, "range_damping": RANGE_DAMPING, "metric_rate": None, "warm_start": False,
         "rule": "constant", "learning_rate": 0.0, "trust_radius": 0.0, "noise_floor": None,
-        "whole_batch": True, "decay": (0.0, 0.0, 0.0), "n_draws": 1,
+        "metric_fraction": 1.0, "metric_every": 1, "whole_batch": True, "decay": (0.0, 0.0, 0.0), "n_draws": 1,
     } | optimizer._settings() | control
     if optimizer.reduction is not None:
         check_memory(net, optimizer.reduction)
@@ -130,6 +130,11 @@ class MetricGradient(Optimizer):
         Targets drawn per sample, kind "monte_carlo".
     n_init : int, optional
         Online: samples whose mean starts the metric. Default: 10 (largest fan-in + 1).
+    metric_fraction : float
+        Share of each batch that the metric is taken from, its first samples, rounded up to whole
+        tiles (16 to 64 samples); the gradient is always that of the whole batch.
+    metric_every : int
+        Steps from one update of the metric to the next; between them it stays as it is.
 
     Notes
     -----
@@ -142,7 +147,8 @@ class MetricGradient(Optimizer):
 
     def __init__(self, kind: str, reduction: str, *, learning_rate: float | None = None,
                  damping: str | float = "range", metric_update_rate: float | None = None,
-                 n_draws: int = 1, n_init: int | None = None) -> None:
+                 n_draws: int = 1, n_init: int | None = None, metric_fraction: float = 1.0,
+                 metric_every: int = 1) -> None:
         self.kind = kind
         self.reduction = reduction
         self.learning_rate = learning_rate
@@ -150,6 +156,8 @@ class MetricGradient(Optimizer):
         self.metric_update_rate = metric_update_rate
         self.n_draws = n_draws
         self.n_init = n_init
+        self.metric_fraction = metric_fraction
+        self.metric_every = metric_every
 
     def _settings(self) -> dict[str, Any]:
         kind, reduction = check_kind(self.kind, self.reduction)
@@ -163,7 +171,10 @@ class MetricGradient(Optimizer):
             positive_integer(self.n_init, "n_init")
         return {"method": "metric", "signals": _pass.SIGNALS[SIGNALS[kind]],
                 "statistics": _pass.REDUCTIONS[reduction], "damping": damping,
-                "n_draws": positive_integer(self.n_draws, "n_draws", most=MOST_DRAWS)}
+                "n_draws": positive_integer(self.n_draws, "n_draws", most=MOST_DRAWS),
+                "metric_fraction": finite_number(self.metric_fraction, "metric_fraction", above=0,
+                                                 most=1),
+                "metric_every": positive_integer(self.metric_every, "metric_every")}
 
     def _update_rate(self, mode: str, net: Network) -> float | None:
         if self.metric_update_rate is not None:

@@ -33,7 +33,9 @@ cdef struct LoopView:
     StepView step
     const fk_step_leaves* double_step   # of the full matrix
     int method, rule, status, phase
-    int64_t n_steps, batch_size, done, metric_count, moment_count
+    int64_t n_steps, batch_size, done, moment_count
+    int64_t metric_count      # directions that were made
+    int64_t metric_updates, metric_every, metric_tiles
     void* theta
     void* origin              # adaptive: theta before the attempt
     void* directions[2]       # adaptive: the valid one and the one in the making

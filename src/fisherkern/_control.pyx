@@ -29,9 +29,12 @@ cdef void decide(LoopView* v, int64_t s) noexcept nogil:
     merge_ranges(v)
     v.metric_count += 1
     v.moment_count += 1
+    if v.batch.metric_tiles == 0:
+        return
+    v.metric_updates += 1
     v.blend_rate = v.metric_rate
-    if v.warm_start and v.blend_rate * v.metric_count < 1:
-        v.blend_rate = 1.0 / v.metric_count
+    if v.warm_start and v.blend_rate * v.metric_updates < 1:
+        v.blend_rate = 1.0 / v.metric_updates
 
 
 cdef bint judge(LoopView* v, double loss) noexcept nogil:

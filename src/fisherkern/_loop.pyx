@@ -6,6 +6,7 @@ ranges of units, one thread's step size, the update. Threads meet at barriers on
 """
 import numpy as np
 
+from libc.math cimport ceil
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -38,8 +39,9 @@ cdef class Trainer:
     batch_size : int
     settings : dict
         interpretation, signals, statistics, method, root, damping ("range" or a float),
-        range_damping, metric_rate (None: each batch alone), warm_start, rule, learning_rate,
-        trust_radius, noise_floor (None: no noise variance), decay (three floats), n_draws.
+        range_damping, metric_rate (None: each batch alone), warm_start, metric_fraction,
+        metric_every, rule, learning_rate, trust_radius, noise_floor (None: no noise variance),
+        decay (three floats), n_draws.
     frozen : (n_parameters,) uint8 or None
     shift : (n_units,) by position, or None
     """
@@ -58,7 +60,7 @@ cdef class Trainer:
         self.settings = settings
         self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
                           settings["signals"], settings["statistics"], n_threads, by_range,
-                          settings["n_draws"])
+                          settings["n_draws"], settings["metric_fraction"])
         self.theta, self.shift = theta, shift
         self._freeze(frozen)
         self.batch.set_theta(theta)
@@ -66,6 +68,8 @@ cdef class Trainer:
         v.method, v.rule = METHODS[settings["method"]], RULES[settings["rule"]]
         v.metric_rate = 1.0 if settings["metric_rate"] is None else settings["metric_rate"]
         v.warm_start, v.whole_batch = settings["warm_start"], settings["whole_batch"]
+        v.metric_every = settings["metric_every"]
+        v.metric_tiles = <int64_t>ceil(settings["metric_fraction"] * v.batch.n_tiles)
         v.with_noise = settings["noise_floor"] is not None
         v.noise_floor = settings["noise_floor"] or 0.0
         v.inverse_noise = 1
@@ -119,7 +123,7 @@ cdef class Trainer:
         if v.rule == ADAPTIVE:
             v.directions[1] = self._zeros(b.slot_stride)
             v.origin = self._zeros(b.slot_stride)
-        if v.metric_rate < 1 and v.method == METRIC:
+        if (v.metric_rate < 1 or v.metric_every > 1) and v.method == METRIC:
             if b.slots[0].diagonal != NULL:
                 v.running[0] = self._zeros(b.slot_stride)
                 v.step.diagonal = v.running[0]
@@ -291,6 +295,7 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
         v.batch.samples = v.samples + (0 if v.whole_batch else s * v.batch_size)
         if v.random != NULL:
             v.batch.draws = v.random + s * v.random_bytes
+        v.batch.metric_tiles = v.metric_tiles if v.metric_count % v.metric_every == 0 else 0
     fk_barrier(n_threads)
     run_slots(v.batch, thread, n_threads)
     fk_barrier(n_threads)
@@ -336,14 +341,18 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
     """Slots to means over the batch; metric entries into the running metric."""
     cdef PassView* b = v.batch
     cdef const int64_t* indptr = b.dag.indptr
-    cdef double scale = v.inverse_noise / b.n_samples, metric_scale = metric_noise(v) / b.n_samples
+    cdef double scale = v.inverse_noise / b.n_samples
+    cdef double metric_scale = metric_noise(v) / min(b.n_samples, v.metric_tiles * b.leaves.tile)
+    cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
     cdef int64_t first = indptr[u0], last = indptr[u1], packed
     cdef int32_t k, size
     b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last, scale)
+    if b.metric_tiles == 0:
+        return
     if b.slots[0].diagonal != NULL:
-        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, b.n_slots, first, last, metric_scale)
+        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, metric_scale)
     if b.slots[0].cross != NULL:
-        b.step.sum_slots(b.slots[0].cross, b.slot_stride, b.n_slots, first, last, metric_scale)
+        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, metric_scale)
     if v.running[0] != NULL:
         b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
     if v.running[1] != NULL:
@@ -360,8 +369,7 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         size = <int32_t>(indptr[k + 1] - indptr[k])
         packed = b.dag.packed[b.dag.position[b.dag.n_inputs + k]]
         last = packed + <int64_t>size * (size + 1) // 2
-        b.step.sum_slots(b.slots[0].blocks, b.block_stride, b.n_slots, packed, last,
-                         metric_scale)
+        b.step.sum_slots(b.slots[0].blocks, b.block_stride, n_slots, packed, last, metric_scale)
         if v.running[2] != NULL:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
 

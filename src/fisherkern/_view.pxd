@@ -49,6 +49,7 @@ cdef struct PassView:
     const int64_t* drawn_classes # (n_samples, n_directions), or NULL
     bint draws_are_random
     int64_t n_samples, n_tiles
+    int64_t metric_tiles         # the first ones alone add to the metric
     int n_slots
     void** thread_rows
     int64_t[<int>N_ROWS] row_offset

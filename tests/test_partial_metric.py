@@ -25,7 +25,7 @@ def test_metric_fraction_takes_the_metric_of_the_first_samples(form):
     assert_close(optimizer.direction(net, X, Y), expected, tolerance=1e-9)
 
 
-@pytest.mark.parametrize("fraction, every", [(1.0, 3), (0.25, 2)])
+@pytest.mark.parametrize(("fraction", "every"), [(1.0, 3), (0.25, 2)])
 @pytest.mark.parametrize("form", PARTIAL)
 def test_metric_every_keeps_the_metric_between_its_updates(form, fraction, every):
     net, X, Y = partial_problem(6)
@@ -52,7 +52,7 @@ def test_metric_every_under_the_adaptive_control_counts_directions():
     assert net.loss(X, Y) < history.loss[0]
 
 
-@pytest.mark.parametrize("options, message", [
+@pytest.mark.parametrize(("options", "message"), [
     ({"metric_fraction": 0}, "metric_fraction"), ({"metric_fraction": 1.5}, "metric_fraction"),
     ({"metric_every": 0}, "metric_every"), ({"metric_every": 2.5}, "metric_every"),
 ])

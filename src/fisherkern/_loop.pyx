@@ -60,7 +60,8 @@ cdef class Trainer:
         self.settings = settings
         self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
                           settings["signals"], settings["statistics"], n_threads, by_range,
-                          settings["n_draws"], settings["metric_fraction"])
+                          settings["n_draws"],
+                          settings["metric_fraction"] <= 0.5 or settings["metric_every"] > 1)
         self.theta, self.shift = theta, shift
         self._freeze(frozen)
         self.batch.set_theta(theta)

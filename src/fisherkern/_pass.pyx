@@ -54,16 +54,13 @@ cdef int64_t padded(int64_t n_bytes) noexcept nogil:
     return (n_bytes + 63) // 64 * 64
 
 
-cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows, int statistics,
-                     double metric_fraction):
+cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows, int statistics):
     """Widest tile that the batch fills and whose rows of one level stay in cache; large problems
     are cut into four at least, so that threads can share them, but not into rows that are too
-    short for their kernels, unless the metric takes a few of them only."""
+    short for their kernels."""
     cdef int tile = 64, shared_row = SHARED_ROW
     if statistics == FK_UNITWISE:
         shared_row *= 2  # each product of two rows ends with a sum over lanes
-    if metric_fraction <= 0.5:
-        shared_row //= 2
     cdef bint large = 6.0 * dag.view.n_edges * n_samples > 10 * FLOPS_PER_THREAD
     while tile > 16 and (tile >= 2 * n_samples
                          or (large and 4 * tile > n_samples and tile * itemsize > shared_row)
@@ -91,13 +88,13 @@ cdef class Pass:
         Also take each unit's smallest and largest activity.
     n_draws : int
         Targets per sample, where signals are of draws.
-    metric_fraction : float
-        Share of the tiles, rounded up, that the metric will be taken from.
+    rare_metric : bool
+        Most tiles will not add to the metric.
     """
 
     def __cinit__(self, Dag dag, dtype, int64_t n_samples, int stage, int interpretation=0,
                   int signals=FK_VALUES, int statistics=FK_NO_METRIC, int n_threads=1,
-                  bint with_ranges=False, int n_draws=1, double metric_fraction=1):
+                  bint with_ranges=False, int n_draws=1, bint rare_metric=False):
         cdef PassView* v = &self.view
         self._memory = []
         self.dag, self.dtype = dag, np.dtype(dtype)
@@ -116,8 +113,8 @@ cdef class Pass:
         v.group = 1 if v.n_directions <= 1 else FK_GROUP
         v.first = dag.view.n_inputs
         v.leaves = tile_leaves(v.itemsize == 8,
-                               choose_tile(dag, n_samples, v.itemsize, v.rows, statistics,
-                                           metric_fraction))
+                               choose_tile(dag, n_samples, v.itemsize, 1 if rare_metric else v.rows,
+                                           statistics))
         v.step = step_leaves(v.itemsize == 8)
         v.n_samples = n_samples
         v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
@@ -416,8 +413,9 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
     cdef int64_t first = tile * v.leaves.tile
     cdef int n = <int>min(v.n_samples - first, <int64_t>v.leaves.tile)
     cdef bint add = tile >= v.n_slots, in_metric = tile < v.metric_tiles
+    cdef int n_rows = v.rows if in_metric else 1
     v.leaves.load(v.inputs, v.dag.n_inputs, v.dag.n_inputs, v.samples, first, n, activities)
-    v.leaves.forward(v.dag, v.theta, activities, signals, v.rows,
+    v.leaves.forward(v.dag, v.theta, activities, signals, n_rows,
                      v.interpretation == FK_BERNOULLI and v.stage != FORWARD
                      and v.out_activities == NULL and v.out_outputs == NULL)
     if v.out_activities != NULL:
@@ -430,15 +428,15 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
         v.leaves.ranges(v.dag, add, activities, v.slots[slot].low, v.slots[slot].high)
     if v.stage == FORWARD:
         return
-    run_output(v, rows, slot, first, n)
+    run_output(v, rows, n_rows, slot, first, n)
     if v.stage == OUTPUT:
         return
     if v.n_directions and in_metric:
         note_fault(v, slot, first, run_transfer(v, rows, slot, first, n, add))
     if v.signals == FK_RATES:
         return
-    v.leaves.backward(v.dag, v.signals, in_metric, v.rows, v.first, v.weights_out, activities,
-                      direct, signals, sums)
+    v.leaves.backward(v.dag, v.signals, n_rows, v.first, v.weights_out, activities, direct,
+                      signals, sums)
     if v.out_modulus != NULL:
         v.leaves.store(<char*>signals + v.leaves.tile * v.itemsize, 2, v.dag.position,
                        v.dag.n_units, first, n, v.out_modulus)
@@ -448,7 +446,7 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nog
     if v.stage == STATISTICS:
         if v.shift != NULL:
             v.leaves.centre(v.dag, v.shift, activities)
-        v.leaves.statistics(v.dag, v.statistics if in_metric else FK_NO_METRIC, v.rows, add,
+        v.leaves.statistics(v.dag, v.statistics if in_metric else FK_NO_METRIC, n_rows, add,
                             activities, signals,
                             &v.slots[slot])
 
@@ -459,7 +457,8 @@ cdef void note_fault(PassView* v, int slot, int64_t first, fk_fault fault) noexc
         v.slot_fault[slot] = fk_fault(first + fault.sample, fault.output)
 
 
-cdef void run_output(PassView* v, char* rows, int slot, int64_t first, int n) noexcept nogil:
+cdef void run_output(PassView* v, char* rows, int n_rows, int slot, int64_t first,
+                     int n) noexcept nogil:
     """Losses and direct terms of a tile; without targets the losses mean nothing."""
     cdef double[64] losses
     cdef void* direct = rows + v.row_offset[ROWS_DIRECT]
@@ -472,7 +471,7 @@ cdef void run_output(PassView* v, char* rows, int slot, int64_t first, int n) no
         v.leaves.load_classes(v.classes, 1, v.dag.n_outputs, v.samples, first, n, targets)
     fault = v.leaves.output(v.dag, v.interpretation, n, v.out_output_metric == NULL,
                             rows + v.row_offset[ROWS_ACTIVITIES],
-                            rows + v.row_offset[ROWS_SIGNALS], v.rows, targets, direct, losses)
+                            rows + v.row_offset[ROWS_SIGNALS], n_rows, targets, direct, losses)
     if v.out_output_metric != NULL:
         v.leaves.store(<char*>direct + v.leaves.tile * v.itemsize, 2, NULL, v.dag.n_outputs,
                        first, n, v.out_output_metric)

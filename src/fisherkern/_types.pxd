@@ -53,7 +53,7 @@ cdef extern from "simd/fk.h" nogil:
         void (*forward)(const fk_dag*, const void*, void*, void*, int, int) noexcept nogil
         fk_fault (*output)(const fk_dag*, int, int, int, const void*, const void*, int,
                            const void*, void*, double*) noexcept nogil
-        void (*backward)(const fk_dag*, int, int, int, int, const void*, const void*, const void*,
+        void (*backward)(const fk_dag*, int, int, int, const void*, const void*, const void*,
                          void*, void*) noexcept nogil
         void (*roots)(const fk_dag*, int, int, int, const void*, const void*, int, const void*,
                       void*) noexcept nogil

@@ -38,21 +38,20 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     }
 }
 
-/* Units from the last position down to `first`; without `with_metric` the second rows are left as
- * they are. `unreduced`, where given, receives the sums over the outgoing edges of the modulus
- * (without an output's own term). */
-static void NAME(backward)(const fk_dag *dag, int kind, int with_metric, int rows, int first,
+/* Units from the last position down to `first`, with one or two rows per unit; `unreduced`, where
+ * given, receives the sums over the outgoing edges of the modulus (without an output's own term). */
+static void NAME(backward)(const fk_dag *dag, int kind, int rows, int first,
                            const void *weights_out, const void *activities, const void *direct,
                            void *signals, void *unreduced)
 {
     if (rows == 1)
         for (int32_t p = dag->n_units - 1; p >= first; p--)
             NAME(backward_unit)(dag, p, 1, 0, 0, weights_out, activities, direct, signals, 0);
-    else if (with_metric && kind == FK_VALUES_MODULUS)
+    else if (kind == FK_VALUES_MODULUS)
         for (int32_t p = dag->n_units - 1; p >= first; p--)
             NAME(backward_unit)(dag, p, 2, 1, 0, weights_out, activities, direct, signals,
                                 unreduced);
-    else if (with_metric && kind == FK_VALUES_SQUARES)
+    else if (kind == FK_VALUES_SQUARES)
         for (int32_t p = dag->n_units - 1; p >= first; p--)
             NAME(backward_unit)(dag, p, 2, 0, 1, weights_out, activities, direct, signals, 0);
     else

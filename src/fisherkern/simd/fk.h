@@ -92,7 +92,7 @@ typedef struct {
     fk_fault (*output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
                        const void *activities, const void *signals, int rows,
                        const void *targets, void *direct, double *losses);
-    void (*backward)(const fk_dag *dag, int signals_kind, int with_metric, int rows, int first,
+    void (*backward)(const fk_dag *dag, int signals_kind, int rows, int first,
                      const void *weights_out, const void *activities, const void *direct,
                      void *signals, void *unreduced);
     void (*roots)(const fk_dag *dag, int interpretation, int n_samples, int reduced,

@@ -21,7 +21,7 @@ from ._pass cimport Pass, gather_weights, run_slots, share, total_loss
 from ._simd cimport step_leaves
 from ._step cimport solve_units, unit_share, work_bytes
 from ._step import units_by_size
-from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE, FK_UNITWISE
+from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE, FK_QUASI_DIAGONAL, FK_UNITWISE
 from ._view cimport OUTPUT, STATISTICS, PassView
 
 STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
@@ -142,6 +142,7 @@ cdef class Trainer:
         if v.method == ADAM:
             v.moments[1] = self._zeros(b.slot_stride)
         v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
+        v.step.decrement = v.unit_decrement
         v.n_threads = self.batch.n_threads
         v.failed = <bint*>self.batch.allocate(v.n_threads * sizeof(bint))
         memset(v.failed, 0, v.n_threads * sizeof(bint))
@@ -331,7 +332,7 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
         v.failed[thread] = not solve_units(&v.step, u0, u1, v.work[thread])
     if v.step.solve.frozen != NULL and v.method != METRIC:
         v.step.leaves.mask(first, last, v.step.solve.frozen, direction)
-    if v.method == METRIC or v.rule != CONSTANT:
+    if v.step.reduction != FK_QUASI_DIAGONAL and (v.method == METRIC or v.rule != CONSTANT):
         for i in range(u0, u1):
             k = i if v.step.order == NULL else v.step.order[i]
             v.unit_decrement[k] = v.step.leaves.decrement(

@@ -16,6 +16,7 @@ cdef struct StepView:
     const void* blocks
     const double* full  # upper triangle by rows, or NULL
     void* direction
+    double* decrement   # (n_units,) direction . G, or NULL; filled by the quasi-diagonal solve
     int64_t work_size  # largest block
     const int32_t* order        # unitwise: the units by size, or NULL
     const int64_t* order_starts

@@ -102,7 +102,7 @@ cdef bint solve_units(StepView* v, int32_t first, int32_t last, void* memory) no
         return True
     if v.reduction == FK_QUASI_DIAGONAL:
         v.leaves.quasi_diagonal(v.dag, &v.solve, first, last, v.gradient, v.diagonal, v.cross,
-                                v.direction)
+                                v.direction, v.decrement)
         return True
     lay_out(v, <char*>memory, &work)
     if v.reduction == FK_FULL:
@@ -290,7 +290,7 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     r.step.gradient, r.step.diagonal = pointer(gradient), pointer(diagonal)
     r.step.cross, r.step.blocks = pointer(cross), pointer(blocks)
     r.step.full = <const double*>pointer(full)
-    r.step.direction = pointer(direction)
+    r.step.direction, r.step.decrement = pointer(direction), NULL
     r.step.order, r.step.order_starts = NULL, NULL
     if reduction == FK_UNITWISE:
         order, starts = units_by_size(dag)

@@ -90,7 +90,7 @@ cdef extern from "simd/fk.h" nogil:
         void (*diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
                          const void*, int, void*) noexcept nogil
         void (*quasi_diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
-                               const void*, const void*, void*) noexcept nogil
+                               const void*, const void*, void*, double*) noexcept nogil
         int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                            int32_t*, void*, void*) noexcept nogil

@@ -140,7 +140,7 @@ typedef struct {
                      const void *gradient, const void *diagonal, int root, void *direction);
     void (*quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
                            const void *gradient, const void *diagonal, const void *cross,
-                           void *direction);
+                           void *direction, double *decrement);
     int lanes;           /* systems that `cholesky` solves at once */
     int (*unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                        const void *gradient, const void *blocks, int32_t *members, void *matrix,

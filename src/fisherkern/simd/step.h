@@ -164,14 +164,15 @@ FK_INLINE BITS NAME(free_weights)(const fk_solve *solve, int64_t block, int64_t 
 }
 
 /* The weights of one unit, LANES entries at a time: a vector may reach past the block into entries
- * that are written later, but not past the next `limit`. Returns what they take from the bias. */
+ * that are written later, but not past the next `limit`. Returns what they take from the bias;
+ * *gain is the sum of d_j G_j, G in raw coordinates. */
 FK_INLINE REAL NAME(quasi_diagonal_block)(const fk_solve *solve, int by_range,
                                           const NAME(quasi_diagonal_unit) *unit, int64_t block,
                                           int64_t size, int64_t limit, const int32_t *source,
                                           const REAL *gradient, const REAL *diagonal,
-                                          const REAL *crosses, REAL *direction)
+                                          const REAL *crosses, REAL *direction, REAL *gain)
 {
-    VEC taken = {0};
+    VEC taken = {0}, gained = {0};
     for (int64_t j = 0; j < size; j += LANES) {
         const int64_t e = block + j;
         const int n = limit - j < LANES ? (int)(limit - j) : LANES;
@@ -179,26 +180,32 @@ FK_INLINE REAL NAME(quasi_diagonal_block)(const fk_solve *solve, int by_range,
         if (solve->shift)
             EACH(l, LANES) shift[l] = NAME(origin)(solve, source[e + (l < n ? l : 0)]);
         if (by_range) EACH(l, LANES) range[l] = NAME(range)(solve, source[e + (l < n ? l : 0)]);
-        VEC d = NAME(quasi_diagonal_weights)(solve, by_range, unit, NAME(part)(gradient + e, n),
+        const VEC g = NAME(part)(gradient + e, n);
+        VEC d = NAME(quasi_diagonal_weights)(solve, by_range, unit, g,
                                              NAME(part)(diagonal + e, n),
                                              NAME(part)(crosses + e, n), shift, range, &carried);
         d = NAME(select)(NAME(free_weights)(solve, block, j, size, n), d, (VEC){0});
         /* nothing is carried by what stays, even where the mean is infinite */
         taken += NAME(select)(d != 0, carried * d, (VEC){0});
+        gained += d * (g + shift * unit->g0);
         if (n == LANES)
             memcpy(direction + e, &d, sizeof d);
         else
             for (int l = 0; l < n; l++) direction[e + l] = d[l];
     }
     REAL sum = taken[0];
-    EACH(l, LANES - 1) sum += taken[l + 1];
+    *gain = gained[0];
+    EACH(l, LANES - 1) {
+        sum += taken[l + 1];
+        *gain += gained[l + 1];
+    }
     return sum;
 }
 
 FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *solve, int by_range,
                                           int32_t first, int32_t last, const REAL *gradient,
                                           const REAL *diagonal, const REAL *crosses,
-                                          REAL *direction)
+                                          REAL *direction, double *decrement)
 {
     for (int32_t k = first; k < last; k++) {
         const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
@@ -208,31 +215,36 @@ FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *sol
         /* below the smallest normal number the inverse would overflow: the unit is saturated */
         if (!(damped >= SMALLEST)) {
             memset(direction + block, 0, sizeof(REAL) * (size_t)size);
+            if (decrement) decrement[k] = 0;
             continue;
         }
         const NAME(quasi_diagonal_unit) unit = {
             free_bias, g0, a00, a00 >= SMALLEST ? 1 / a00 : 0, (REAL)size,
             by_range ? 0 : (REAL)solve->value / damped,
         };
+        REAL gain;
         const REAL taken = NAME(quasi_diagonal_block)(solve, by_range, &unit, block, size,
                                                       dag->indptr[last] - block, dag->source,
-                                                      gradient, diagonal, crosses, direction);
+                                                      gradient, diagonal, crosses, direction,
+                                                      &gain);
         direction[block] = free_bias ? g0 / damped - taken : 0;
+        if (decrement) decrement[k] = (double)gain + (double)direction[block] * g0;
     }
 }
 
-/* [O Prop. 25] with damping as docs/methods.md; O(n_edges). */
+/* [O Prop. 25] with damping as docs/methods.md, and each unit's direction . G where `decrement` is
+ * given; O(n_edges). */
 static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first,
                                  int32_t last, const void *gradient, const void *diagonal,
-                                 const void *cross, void *direction)
+                                 const void *cross, void *direction, double *decrement)
 {
     const fk_solve local = *solve; /* a copy that the writes below cannot alias */
     if (local.rule == FK_DAMPING_RANGE)
         NAME(quasi_diagonal_units)(dag, &local, 1, first, last, gradient, diagonal, cross,
-                                   direction);
+                                   direction, decrement);
     else
         NAME(quasi_diagonal_units)(dag, &local, 0, first, last, gradient, diagonal, cross,
-                                   direction);
+                                   direction, decrement);
 }
 
 #include "unitwise.h"

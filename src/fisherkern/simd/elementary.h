@@ -6,8 +6,9 @@ FK_INLINE VEC NAME(magnitude)(VEC x)
     return (VEC)((BITS)x & SIGN_OFF);
 }
 
-/* x = n ln 2 + r with |r| <= ln 2 / 2, for x in (-ROUNDER / 2, 0]: returns r, and 2^n by `scale`.
- * Adding ROUNDER leaves the rounded n in the low bits. */
+/* x = n ln 2 + r with |r| <= ln 2 / 2, for x in [-LOG_ZERO, 0]: returns r, and by `scale` 2^n, which
+ * is 0 at LOG_ZERO, where the exponent's bits are 0. Adding ROUNDER leaves the rounded n in the low
+ * bits. */
 FK_INLINE VEC NAME(reduce)(VEC x, VEC *scale)
 {
     const VEC shifted = x * (REAL)1.44269504088896340736 + ROUNDER;
@@ -41,9 +42,9 @@ FK_INLINE VEC NAME(exp_tail)(VEC r)
 FK_INLINE VEC NAME(exp_minus)(VEC x)
 {
     VEC scale;
-    const BITS gone = x > LOG_TINY;
-    const VEC r = NAME(reduce)(NAME(select)(gone, (VEC){0}, -x), &scale);
-    return NAME(select)(gone, (VEC){0}, scale * (1 + (r + NAME(exp_tail)(r))));
+    const VEC size = NAME(select)(x > LOG_ZERO, (VEC){0} + LOG_ZERO, x);
+    const VEC r = NAME(reduce)(-size, &scale);
+    return scale * (1 + (r + NAME(exp_tail)(r)));
 }
 
 /* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0; and the slope
@@ -51,12 +52,12 @@ FK_INLINE VEC NAME(exp_minus)(VEC x)
 FK_INLINE VEC NAME(tanh)(VEC x, VEC *slope)
 {
     VEC scale;
-    const VEC size = NAME(magnitude)(x);
-    const BITS gone = size > LOG_TINY / 2;
-    const VEC r = NAME(reduce)(NAME(select)(gone, (VEC){0}, size) * (REAL)-2, &scale);
+    VEC size = NAME(magnitude)(x);
+    size = NAME(select)(size > LOG_ZERO / 2, (VEC){0} + LOG_ZERO / 2, size);
+    const VEC r = NAME(reduce)(size * (REAL)-2, &scale);
     const VEC rest = r + NAME(exp_tail)(r), e = scale * rest + (scale - 1), part = 1 / (2 + e);
-    const VEC t = NAME(select)(gone, (VEC){0} + 1, -e * part);
-    *slope = NAME(select)(gone, (VEC){0}, (2 * part) * (2 * part) * (scale * (1 + rest)));
+    const VEC t = -e * part;
+    *slope = (2 * part) * (2 * part) * (scale * (1 + rest));
     return (VEC)((BITS)t | ((BITS)x & ~SIGN_OFF));
 }
 

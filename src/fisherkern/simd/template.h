@@ -17,7 +17,7 @@
 #define EXPONENT_BIAS 1023
 #define LN2_HIGH 0x1.62e42feep-1
 #define LN2_LOW 0x1.a39ef35793c76p-33
-#define LOG_TINY 708.39
+#define LOG_ZERO 709.08 /* 1023 ln 2 */
 #define MATH(name) name
 #define FK_DTYPE f64
 #else
@@ -30,7 +30,7 @@
 #define EXPONENT_BIAS 127
 #define LN2_HIGH 0x1.62ep-1f
 #define LN2_LOW 0x1.0bfbe8p-15f
-#define LOG_TINY 87.33f
+#define LOG_ZERO 88.02f /* 127 ln 2 */
 #define MATH(name) FK_MATH_FLOAT(name)
 #define FK_MATH_FLOAT(name) name##f
 #define FK_DTYPE f32

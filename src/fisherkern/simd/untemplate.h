@@ -7,12 +7,13 @@
 #undef EXPONENT_BIAS
 #undef LN2_HIGH
 #undef LN2_LOW
-#undef LOG_TINY
+#undef LOG_ZERO
 #undef MATH
 #undef FK_MATH_FLOAT
 #undef FK_DTYPE
 #undef SUMS
 #undef SHUFFLE
+#undef SHUFFLE_QUADS
 #undef EACH
 #undef EACH_SAMPLE
 #undef EACH_VECTOR

@@ -22,8 +22,10 @@ _Static_assert(VECS * LANES == FK_TILE, "a row is whole vectors");
 
 #ifdef __clang__
 #define SHUFFLE(x, y, ...) __builtin_shufflevector(x, y, __VA_ARGS__)
+#define SHUFFLE_QUADS SHUFFLE
 #else
 #define SHUFFLE(x, y, ...) __builtin_shuffle(x, y, (BITS){__VA_ARGS__})
+#define SHUFFLE_QUADS(x, y, ...) __builtin_shuffle(x, y, (QUAD_BITS){__VA_ARGS__})
 #endif
 
 FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)

@@ -1,5 +1,6 @@
 /* exp, tanh, logistic and log1p of vectors: polynomials after range reduction, without a branch.
- * About 2 units in the last place; results below the smallest normal number are zero. */
+ * Up to 3.1 units in the last place (tests/test_elementary.py); results below the smallest normal
+ * number are zero. */
 
 FK_INLINE VEC NAME(magnitude)(VEC x)
 {

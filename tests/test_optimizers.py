@@ -295,3 +295,37 @@ def test_repr_shows_the_settings():
     shown = repr(optimizers.DiagonalGaussNewton(damping=0.5))
     assert shown.startswith("DiagonalGaussNewton(")
     assert "damping=0.5" in shown
+
+
+def uneven_problem(dtype, frozen):
+    """Units of every fan-in from 1 to 40, and two that LAPACK solves alone."""
+    rng = np.random.default_rng(8)
+    fan_ins = [*rng.permutation(np.arange(1, 41)), 130, 150]
+    targets = np.repeat(np.arange(len(fan_ins)) + 160, fan_ins)
+    sources = np.concatenate([rng.choice(160, n, replace=False) for n in fan_ins])
+    net = fk.Network(160, np.column_stack([sources, targets]), activation="tanh", dtype=dtype,
+                     outputs=range(160, 160 + len(fan_ins)), interpretation="bernoulli", rng=rng)
+    net.frozen = rng.random(net.n_parameters) < frozen
+    X = random_samples(rng, net, 700)
+    return net, X, rng.integers(2, size=(700, len(fan_ins))).astype(dtype)
+
+
+@pytest.mark.parametrize("frozen", [0.0, 0.1])
+@pytest.mark.parametrize("damping", [1e-2, "range"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_unit_blocks_of_every_size(dtype, damping, frozen):
+    net, X, Y = uneven_problem(dtype, frozen)
+    trained = net.copy()
+    optimizer = optimizers.BackpropagatedMetricGradient(learning_rate=1.0, damping=damping)
+    # a step of training runs in the network's dtype
+    fk.train(trained, X, Y, optimizer, steps=1, step_size="constant")
+    net = in_float64(net)
+    actual = trained.theta.astype(np.float64) - net.theta
+    A = reference.unitwise_metric(net, X, "backpropagated", Y, whole=damping == "range")
+    G = -reference.gradient(net, X, Y)
+    if damping == "range":
+        expected = reference.range_direction(net, A, G, "unitwise", np.ptp(
+            reference.activities(net, X), axis=0))
+    else:
+        expected = reference.direction(net, A, G, "unitwise", damping)
+    assert_close(actual, expected, tolerance={"float64": 1e-9, "float32": 2e-4}[dtype])

@@ -163,43 +163,63 @@ FK_INLINE BITS NAME(free_weights)(const fk_solve *solve, int64_t block, int64_t 
     return free;
 }
 
-/* The weights of one unit, LANES entries at a time: a vector may reach past the block into entries
- * that are written later, but not past the next `limit`. Returns what they take from the bias;
- * *gain is the sum of d_j G_j, G in raw coordinates. */
-FK_INLINE REAL NAME(quasi_diagonal_block)(const fk_solve *solve, int by_range,
-                                          const NAME(quasi_diagonal_unit) *unit, int64_t block,
-                                          int64_t size, int64_t limit, const int32_t *source,
-                                          const REAL *gradient, const REAL *diagonal,
-                                          const REAL *crosses, REAL *direction, REAL *gain)
+/* Sums over the weights of a unit: what they take from its bias, and d_j G_j, G in raw coordinates. */
+typedef struct {
+    VEC taken, gain;
+} NAME(weight_sums);
+
+/* Entries [j, j + LANES) of one unit's block, of which n may be read and written. */
+FK_INLINE void NAME(quasi_diagonal_entries)(const fk_solve *solve, int by_range,
+                                            const NAME(quasi_diagonal_unit) *unit, int64_t block,
+                                            int64_t j, int64_t size, int n, const int32_t *source,
+                                            const REAL *gradient, const REAL *diagonal,
+                                            const REAL *crosses, REAL *direction,
+                                            NAME(weight_sums) *sums)
 {
-    VEC taken = {0}, gained = {0};
-    for (int64_t j = 0; j < size; j += LANES) {
-        const int64_t e = block + j;
-        const int n = limit - j < LANES ? (int)(limit - j) : LANES;
-        VEC shift = {0}, range = {0}, carried;
-        if (solve->shift)
-            EACH(l, LANES) shift[l] = NAME(origin)(solve, source[e + (l < n ? l : 0)]);
-        if (by_range) EACH(l, LANES) range[l] = NAME(range)(solve, source[e + (l < n ? l : 0)]);
-        const VEC g = NAME(part)(gradient + e, n);
-        VEC d = NAME(quasi_diagonal_weights)(solve, by_range, unit, g,
-                                             NAME(part)(diagonal + e, n),
-                                             NAME(part)(crosses + e, n), shift, range, &carried);
-        d = NAME(select)(NAME(free_weights)(solve, block, j, size, n), d, (VEC){0});
-        /* nothing is carried by what stays, even where the mean is infinite */
-        taken += NAME(select)(d != 0, carried * d, (VEC){0});
-        gained += d * (g + shift * unit->g0);
-        if (n == LANES)
-            memcpy(direction + e, &d, sizeof d);
-        else
-            for (int l = 0; l < n; l++) direction[e + l] = d[l];
-    }
-    REAL sum = taken[0];
-    *gain = gained[0];
-    EACH(l, LANES - 1) {
-        sum += taken[l + 1];
-        *gain += gained[l + 1];
-    }
+    const int64_t e = block + j;
+    const VEC g = NAME(part)(gradient + e, n);
+    VEC shift = {0}, range = {0}, carried;
+    if (solve->shift) EACH(l, LANES) if (l < n) shift[l] = NAME(origin)(solve, source[e + l]);
+    if (by_range) EACH(l, LANES) if (l < n) range[l] = NAME(range)(solve, source[e + l]);
+    VEC d = NAME(quasi_diagonal_weights)(solve, by_range, unit, g, NAME(part)(diagonal + e, n),
+                                         NAME(part)(crosses + e, n), shift, range, &carried);
+    d = NAME(select)(NAME(free_weights)(solve, block, j, size, n), d, (VEC){0});
+    /* nothing is carried by what stays, even where the mean is infinite */
+    sums->taken += NAME(select)(d != 0, carried * d, (VEC){0});
+    sums->gain += d * (g + shift * unit->g0);
+    if (n == LANES)
+        memcpy(direction + e, &d, sizeof d);
+    else
+        for (int l = 0; l < n; l++) direction[e + l] = d[l];
+}
+
+FK_INLINE REAL NAME(lane_sum)(VEC values)
+{
+    REAL sum = values[0];
+    EACH(l, LANES - 1) sum += values[l + 1];
     return sum;
+}
+
+/* One unit. A vector may reach past its block into entries that are written later, but not past
+ * the next `limit` entries. Returns direction . G. */
+FK_INLINE double NAME(quasi_diagonal_block)(const fk_solve *solve, int by_range,
+                                            const NAME(quasi_diagonal_unit) *unit, REAL damped,
+                                            int64_t block, int64_t size, int64_t limit,
+                                            const int32_t *source, const REAL *gradient,
+                                            const REAL *diagonal, const REAL *crosses,
+                                            REAL *direction)
+{
+    NAME(weight_sums) sums = {{0}, {0}};
+    int64_t j = 0;
+    for (; j < size && j + LANES <= limit; j += LANES)
+        NAME(quasi_diagonal_entries)(solve, by_range, unit, block, j, size, LANES, source,
+                                     gradient, diagonal, crosses, direction, &sums);
+    if (j < size)
+        NAME(quasi_diagonal_entries)(solve, by_range, unit, block, j, size, (int)(limit - j),
+                                     source, gradient, diagonal, crosses, direction, &sums);
+    const REAL bias = unit->free_bias ? unit->g0 / damped - NAME(lane_sum)(sums.taken) : 0;
+    direction[block] = bias;
+    return (double)NAME(lane_sum)(sums.gain) + (double)bias * unit->g0;
 }
 
 FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *solve, int by_range,
@@ -222,13 +242,10 @@ FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *sol
             free_bias, g0, a00, a00 >= SMALLEST ? 1 / a00 : 0, (REAL)size,
             by_range ? 0 : (REAL)solve->value / damped,
         };
-        REAL gain;
-        const REAL taken = NAME(quasi_diagonal_block)(solve, by_range, &unit, block, size,
-                                                      dag->indptr[last] - block, dag->source,
-                                                      gradient, diagonal, crosses, direction,
-                                                      &gain);
-        direction[block] = free_bias ? g0 / damped - taken : 0;
-        if (decrement) decrement[k] = (double)gain + (double)direction[block] * g0;
+        const double promised = NAME(quasi_diagonal_block)(
+            solve, by_range, &unit, damped, block, size, dag->indptr[last] - block, dag->source,
+            gradient, diagonal, crosses, direction);
+        if (decrement) decrement[k] = promised;
     }
 }
 

@@ -134,7 +134,8 @@ def test_reproduce_writes_rows_tables_pictures_and_a_page_of_its_own(tmp_path, c
 @pytest.mark.slow
 def test_quick_run_of_every_method_checks_itself(tmp_path, capsys):
     assert cli.main(["reproduce", "ollivier", "--quick", "--out", str(tmp_path)]) == 0
-    assert "every mean lies where a quick run's should" in capsys.readouterr().out
+    assert f"all of {2 * len(METHODS)} means lie where a quick run's should" \
+        in capsys.readouterr().out
     rows = json.loads((tmp_path / "results.json").read_text())
     assert len(rows) == 2 * 2 * len(METHODS)
     bad = [row | {"mean_bits": row["mean_bits"] + 20} for row in rows]
@@ -156,3 +157,38 @@ def test_out_that_is_a_file_is_a_fault(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert cli.main(["reproduce", "ollivier", "--quick", "--out", str(tmp_path / "file")]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_methods_outside_the_table_and_a_second_plan_in_one_folder(tmp_path, capsys):
+    arguments = ["reproduce", "ollivier", "--quick", "--runs", "1", "--out", str(tmp_path),
+                 "--links", "distinct", "--methods"]
+    names = ["adam", "momentum", "ada-grad", "quasi-diagonal-outer-product-gradient"]
+    assert cli.main([*arguments, *names]) == 0
+    assert "no mean to check" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "results.json").read_text())
+    assert {row["optimizer"] for row in rows} == {
+        "Backpropagation", "Adam", "Momentum", "AdaGrad", "QuasiDiagonalOuterProductGradient"}
+    # undamped quasi-diagonal steps have their column
+    assert "" not in (tmp_path / "damping.csv").read_text().splitlines()[1].split(",")
+    assert cli.main([*arguments, "adam"]) == 0
+    assert "will be replaced" in capsys.readouterr().out
+    assert not (tmp_path / "results.json").read_text().count("Momentum")
+
+
+def test_full_matrices_have_the_iterations_of_the_papers_table():
+    assert ollivier.method("OuterProductGradient").iterations == 10
+    assert not ollivier.method("NaturalGradient").compared
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"Backpropagation-tanh": 0}'])
+def test_damaged_timings_are_named(text, tmp_path, capsys):
+    (tmp_path / "timings.json").write_text(text)
+    assert cli.main(["reproduce", "ollivier", "--quick", "--out", str(tmp_path)]) == 2
+    assert "timings.json" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_is_no_result(monkeypatch):
+    short = Task(METHODS[0], "tanh", "parallel", 0, 0, 5)
+    monkeypatch.setattr(ollivier, "train", lambda *args, steps, **options: ollivier.History())
+    with pytest.raises(KeyboardInterrupt):
+        short.compute()

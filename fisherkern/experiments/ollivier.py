@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers
+from ..history import History
 from ..network import Network
 from ..topology import layer_edges
 from ..training import train
@@ -53,9 +54,15 @@ class Method:
         return self.optimizer + (f"-{self.n_draws}" if self.n_draws > 1 else "")
 
     @property
-    def invariant(self) -> bool:
-        """Whether the undamped method knows no parametrization of the units."""
-        return self.optimizer not in ("Backpropagation", "DiagonalGaussNewton", "AdaGrad")
+    def reduction(self) -> str | None:
+        return optimizers.PRESETS[self.optimizer]().reduction
+
+    @property
+    def compared(self) -> bool:
+        """Whether trajectories and damping are looked at: the invariant methods that draw nothing
+        and take no full matrix."""
+        return self.reduction in ("unitwise", "quasi_diagonal") \
+            and optimizers.PRESETS[self.optimizer]().kind != "monte_carlo"
 
     def make(self, damping: float = DAMPING) -> optimizers.Optimizer:
         cls = optimizers.PRESETS[self.optimizer]
@@ -115,13 +122,15 @@ QUICK = {
 
 
 def method(name: str) -> Method:
-    """The table's row of an optimizer's class name, or a new one at 10,000 iterations."""
+    """The table's row of an optimizer's class name, or a new one: 10,000 iterations, as
+    backpropagation has, or 10 of a full matrix (9.5 for the natural gradient in [O Table 1])."""
     for row in METHODS:
         if row.optimizer == name and row.n_draws == 1:
             return row
     if name not in optimizers.PRESETS:
         raise ValueError(f"unknown optimizer {name!r}; known: {', '.join(optimizers.PRESETS)}")
-    return Method(name, name, 10_000)
+    full = optimizers.PRESETS[name]().reduction == "full"
+    return Method(name, name, 10 if full else 10_000)
 
 
 def links(rng: np.random.Generator, kind: str) -> np.ndarray:
@@ -143,6 +152,12 @@ def problem(seed: int, run: int, activation: str, kind: str = "parallel",
                   outputs=np.arange(sum(SIZES[:-1]), sum(SIZES)), allow_parallel=True, rng=rng)
     inputs = strings if activation == "sigmoid" else 2 * strings - 1
     return net, inputs.astype(np.float64), strings.astype(np.float64)
+
+
+def whole(history: History, steps: int) -> None:
+    """`train` ends at Ctrl-C with what it has; here that is no result."""
+    if len(history.loss) < steps:
+        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)
@@ -170,4 +185,5 @@ class Task:
         history = train(net, X, Y, self.method.make(self.damping), steps=self.iterations,
                         rng=np.random.default_rng([self.seed, self.run, 1]), n_threads=1,
                         progress=False)
+        whole(history, self.iterations)
         return np.append(history.bits, net.loss(X, Y, n_threads=1) / np.log(2))

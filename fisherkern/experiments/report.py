@@ -14,12 +14,13 @@ import numpy as np
 
 from ..io import write_atomically
 from ..plots import figure_class
-from .ollivier import ACTIVATIONS, DAMPING, Method, Task
+from .ollivier import ACTIVATIONS, DAMPING, METHODS, Method, Task
 
 if TYPE_CHECKING:
     from .reproduce import Results
 
 Table = list[list[str]]
+NON_DIAGONAL = ("DiagonalGaussNewton", "QuasiDiagonalBackpropagatedMetricGradient")
 
 
 def bits(mean: float, deviation: float | None) -> str:
@@ -29,15 +30,19 @@ def bits(mean: float, deviation: float | None) -> str:
 def write(results: Results, rows: list[dict], invariant: Sequence[Method],
           side: dict[str, np.ndarray], folder: Path) -> None:
     """table1.csv, table2.csv, damping.csv, the pictures and report.html."""
-    tables = {"table1": iterations_table(results), "table2": bits_table(results, rows),
-              "damping": damping_table(results, invariant, side)}
+    tables = {"table1": iterations_table(results), "table2": bits_table(results, rows)}
+    if invariant:
+        tables["damping"] = damping_table(results, invariant, side)
     for name, table in tables.items():
         stream = io.StringIO(newline="")
         csv.writer(stream).writerows(table)
         write_atomically(folder / f"{name}.csv", stream.getvalue().encode())
-    pictures = {"curves": curves(results), "invariance": pairs(results, invariant),
-                "diagonal": diagonal(results),
-                "trajectories": trajectories(results, invariant, side)}
+    pictures = {"curves": curves(results)}
+    if invariant:
+        pictures["invariance"] = pairs(results, invariant)
+        pictures["trajectories"] = trajectories(results, invariant, side)
+    if any(method.optimizer in NON_DIAGONAL for method in results.plan.methods):
+        pictures["diagonal"] = diagonal(results)
     images = {}
     for name, figure in pictures.items():
         stream = io.BytesIO()
@@ -60,7 +65,8 @@ def iterations_table(results: Results) -> Table:
             seconds = results.seconds[f"{method.key}-{activation}"]
             cells += [f"{1e6 * seconds:.1f}",
                       str(results.iterations(method, activation, "b"))]
-        table.append([method.name, *cells, str(results.plan.iterations(method))])
+        table.append([method.name, *cells,
+                      str(results.plan.iterations(method)) if method in METHODS else ""])
     return table
 
 
@@ -117,7 +123,8 @@ def _band(axes: Any, results: Results, method: Method, activation: str, **style:
     n = results.plan.iterations(method)
     curve = results.curve(method, activation, results.plan.links[0], n)
     keep = np.unique(np.linspace(0, n, 400).astype(int))
-    mean, deviation = curve[:, keep].mean(axis=0), curve[:, keep].std(axis=0)
+    mean = curve[:, keep].mean(axis=0)
+    deviation = curve[:, keep].std(axis=0, ddof=1) if len(curve) > 1 else np.zeros_like(mean)
     (line,) = axes.plot(keep / n, mean, linewidth=1.2, **style)
     axes.fill_between(keep / n, mean - deviation, mean + deviation, alpha=0.15, linewidth=0,
                       color=line.get_color())
@@ -145,8 +152,8 @@ def curves(results: Results) -> Any:
 
 def pairs(results: Results, methods: Sequence[Method]) -> Any:
     """[O Figure 4]: invariant methods in both implementations."""
-    figure, panels = _panels(max(1, len(methods)))
-    for axes, method in zip(panels, methods, strict=False):
+    figure, panels = _panels(len(methods))
+    for axes, method in zip(panels, methods, strict=True):
         for activation in ACTIVATIONS:
             _band(axes, results, method, activation, label=activation)
         _finish(axes, method.name)
@@ -159,23 +166,22 @@ def diagonal(results: Results) -> Any:
     """[O Figure 5]: what the few non-diagonal terms do."""
     figure, (axes,) = _panels(1)
     for method in results.plan.methods:
-        if method.optimizer in ("DiagonalGaussNewton", "QuasiDiagonalBackpropagatedMetricGradient"):
+        if method.optimizer in NON_DIAGONAL:
             for activation in ACTIVATIONS:
                 _band(axes, results, method, activation, label=f"{method.name}, {activation}")
-    if axes.lines:
-        _finish(axes, "with and without the non-diagonal terms")
-        axes.legend(fontsize=8)
+    _finish(axes, "with and without the non-diagonal terms")
+    axes.legend(fontsize=8)
     axes.set_ylabel("bits per sample")
     return figure
 
 
 def trajectories(results: Results, methods: Sequence[Method], side: dict[str, np.ndarray]) -> Any:
     """Relative difference of the losses of sigmoid and tanh units from one start."""
-    from .reproduce import SHORT
+    from .reproduce import SHORT, SHORT_DAMPINGS
 
-    figure, panels = _panels(2)
+    figure, panels = _panels(len(SHORT_DAMPINGS))
     plan = results.plan
-    for axes, damping in zip(panels, (DAMPING, 0.0), strict=True):
+    for axes, damping in zip(panels, SHORT_DAMPINGS, strict=True):
         for method in methods:
             one, two = (side[Task(method, activation, plan.links[0], plan.seed, 0, SHORT,
                                   damping).key][:SHORT + 1] for activation in ACTIVATIONS)
@@ -183,8 +189,7 @@ def trajectories(results: Results, methods: Sequence[Method], side: dict[str, np
         axes.axhline(0.01, color="gray", linewidth=0.7)
         axes.set_title(f"damping {damping:g}", fontsize=10)
         axes.set_xlabel("iteration")
-        if methods:
-            axes.legend(fontsize=7)
+        axes.legend(fontsize=7)
     panels[0].set_ylabel("|sigmoid - tanh| / sigmoid")
     return figure
 
@@ -204,7 +209,9 @@ _TEXT = {
                  "non-diagonal terms is diagonal Gauss-Newton (Figure 5)."),
     "trajectories": ("Trajectories from one start", "Damping breaks the invariance of single "
                      "trajectories; undamped, rounding and singular blocks are what is left."),
-    "damping": ("Effect of damping", "Final bits at budget a; the number is the damping."),
+    "damping": ("Effect of damping", "Final bits at budget a, of 5 runs at most and the first "
+                "reading of the links; the number is the damping. Undamped unit blocks are left "
+                "out: their eigenvectors take too long."),
 }
 
 
@@ -213,6 +220,8 @@ def page(results: Results, tables: dict[str, Table], images: dict[str, bytes]) -
     plan = results.plan
     parts = []
     for name in ("table2", "table1", "curves", "invariance", "diagonal", "trajectories", "damping"):
+        if name not in tables and name not in images:
+            continue
         title, text = _TEXT[name]
         body = _html_table(tables[name]) if name in tables else (
             f'<img alt="{title}" src="data:image/png;base64,'
@@ -225,8 +234,9 @@ def page(results: Results, tables: dict[str, Table], images: dict[str, bytes]) -
         "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}"
         "img{max-width:100%}</style>"
         "<h1>Riemannian metrics for neural networks I, section 4, recomputed</h1>"
-        f"<p>{plan.runs} runs, seed {plan.seed}, links: {', '.join(plan.links)}, "
-        f"{plan.share:g} of the paper's iterations, damping {DAMPING:g}.</p>"
+        f"<p>Runs: {plan.runs}; seed: {plan.seed}; links: {', '.join(plan.links)} (pictures: "
+        f"{plan.links[0]}); share of the paper's iterations: {plan.share:g}; damping: "
+        f"{DAMPING:g}.</p>"
         + "".join(parts))
 
 

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
+from .._config import config
+from .._version import __version__
 from ..io import write_atomically
 from ..training import train
-from .ollivier import ACTIVATIONS, DAMPING, METHODS, QUICK, Method, Task, problem
+from .ollivier import ACTIVATIONS, DAMPING, METHODS, QUICK, Method, Task, problem, whole
 from .runner import compute_all
 
 BASELINE = METHODS[0]
 # of the trajectories from one start, and of the effect of damping
 SHORT = 60
+SHORT_DAMPINGS = (DAMPING, 1e-6, 0.0)
 DAMPINGS = (0.0, 1e-7, 1e-4, 1e-2)
 DAMPING_RUNS = 5
-_WARM, _WINDOWS, _WINDOW_SECONDS = 30, 7, 0.05
+_WINDOWS, _WINDOW_SECONDS = 7, 0.05
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,17 @@ class Results:
         return rows
 
 
+def checkable(rows: Sequence[dict]) -> list[dict]:
+    """Rows of a quick run that have a stored mean."""
+    return [row for row in rows if row["budget"] == "a" and row["links"] == "parallel"
+            and (row["optimizer"], row["n_draws"]) in QUICK]
+
+
 def outside(rows: Sequence[dict]) -> list[str]:
     """Rows of a quick run whose mean lies more than four standard errors from the stored one."""
     lines = []
-    for row in rows:
-        stored = QUICK.get((row["optimizer"], row["n_draws"]))
-        if stored is None or row["budget"] != "a" or row["links"] != "parallel":
-            continue
-        mean, deviation = stored[row["activation"]]
+    for row in checkable(rows):
+        mean, deviation = QUICK[row["optimizer"], row["n_draws"]][row["activation"]]
         slack = 4 * deviation * np.sqrt(1 / row["runs"] + 1 / 20)
         if not abs(row["mean_bits"] - mean) <= slack:
             lines.append(f"{row['method']}, {row['activation']}: {row['mean_bits']:.1f} bits, "
@@ -115,19 +121,30 @@ def reproduce(plan: Plan, folder: Path,
     from . import report
 
     folder.mkdir(parents=True, exist_ok=True)
+    _note_plan(plan, folder, tell)
     methods = plan.methods if BASELINE in plan.methods else (BASELINE, *plan.methods)
     plan = replace(plan, methods=methods)
     results = Results(plan, _timings(plan, folder, tell), {})
     results.curves = compute_all(_main_tasks(results), folder / "runs", plan.jobs, tell)
-    invariant = [method for method in methods if method.invariant and method.n_draws == 1
-                 and "MonteCarlo" not in method.optimizer]
+    rows = results.rows()
+    write_atomically(folder / "results.json", json.dumps(rows, indent=1).encode())
+    invariant = [method for method in methods if method.compared]
     tell("trajectories from one start, and the effect of damping")
     side = compute_all([*_trajectory_tasks(plan, invariant), *_damping_tasks(plan, invariant)],
                        folder / "runs", plan.jobs, tell)
-    rows = results.rows()
-    write_atomically(folder / "results.json", json.dumps(rows, indent=1).encode())
     report.write(results, rows, invariant, side, folder)
     return results, rows
+
+
+def _note_plan(plan: Plan, folder: Path, tell: Callable[[str], None]) -> None:
+    """Keep what the folder's tables are of, and say so where another plan's are replaced."""
+    path = folder / "plan.json"
+    described = {"methods": [method.key for method in plan.methods], "links": list(plan.links),
+                 "runs": plan.runs, "seed": plan.seed, "share": plan.share,
+                 "version": __version__, "isa": config()["isa"]}
+    if path.exists() and (before := path.read_text(encoding="utf-8")) != json.dumps(described):
+        tell(f"tables and pictures in {folder} will be replaced; they are of {before}")
+    write_atomically(path, json.dumps(described).encode())
 
 
 def _main_tasks(results: Results) -> list[Task]:
@@ -140,12 +157,12 @@ def _main_tasks(results: Results) -> list[Task]:
 
 def _trajectory_tasks(plan: Plan, methods: Sequence[Method]) -> list[Task]:
     return [Task(method, activation, plan.links[0], plan.seed, 0, SHORT, damping)
-            for method in methods for activation in ACTIVATIONS for damping in (0.0, DAMPING)]
+            for method in methods for activation in ACTIVATIONS for damping in SHORT_DAMPINGS]
 
 
 def damping_runs(plan: Plan, method: Method, activation: str, damping: float) -> list[Task]:
     """The runs of one damping; none for undamped unit blocks, whose eigenvectors take too long."""
-    if damping == 0 and not method.name.startswith("quasi-diagonal"):
+    if damping == 0 and method.reduction != "quasi_diagonal":
         return []
     return [Task(method, activation, plan.links[0], plan.seed, run, plan.iterations(method),
                  damping) for run in range(min(plan.runs, DAMPING_RUNS))]
@@ -160,19 +177,20 @@ def _timings(plan: Plan, folder: Path, tell: Callable[[str], None]) -> dict[str,
     """Median seconds of a warm iteration by method and activation, methods in turn; measured once
     for a folder, before anything else runs."""
     path = folder / "timings.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = _known_timings(path)
     cases = [(method, activation) for method in plan.methods for activation in ACTIVATIONS
              if f"{method.key}-{activation}" not in known]
     if not cases:
         return known
-    tell(f"timing {len(cases)} kinds of iteration")
+    tell(f"timing {len(cases)} kinds of iteration, about "
+         f"{len(cases) * (_WINDOWS + 1) * _WINDOW_SECONDS:.0f} s (more for full matrices)")
     windows: dict[str, list[float]] = {}
-    steps = {f"{method.key}-{activation}": _WARM for method, activation in cases}
+    steps = {f"{method.key}-{activation}": 3 for method, activation in cases}
     for window in range(_WINDOWS + 1):
         for method, activation in cases:
             key = f"{method.key}-{activation}"
             spent = _time(method, activation, plan.seed, steps[key])
-            steps[key] = max(_WARM, round(_WINDOW_SECONDS / spent))
+            steps[key] = max(1, round(_WINDOW_SECONDS / spent))
             if window:
                 windows.setdefault(key, []).append(spent)
     known |= {key: float(np.median(values)) for key, values in windows.items()}
@@ -183,5 +201,19 @@ def _timings(plan: Plan, folder: Path, tell: Callable[[str], None]) -> dict[str,
 def _time(method: Method, activation: str, seed: int, steps: int) -> float:
     net, X, Y = problem(seed, 0, activation)
     start = time.perf_counter()
-    train(net, X, Y, method.make(), steps=steps, rng=0, n_threads=1, progress=False)
-    return (time.perf_counter() - start) / steps
+    history = train(net, X, Y, method.make(), steps=steps, rng=0, n_threads=1, progress=False)
+    spent = (time.perf_counter() - start) / steps
+    whole(history, steps)
+    return spent
+
+
+def _known_timings(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {}
+    try:
+        known = {str(key): float(value) for key, value in json.loads(path.read_text()).items()}
+    except (ValueError, TypeError, AttributeError):
+        known = {"": 0.0}
+    if not all(value > 0 for value in known.values()):
+        raise ValueError(f"{str(path)!r} holds no times; delete it to have them taken again")
+    return known

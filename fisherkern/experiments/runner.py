@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import multiprocessing
 import time
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol
 
@@ -65,6 +68,9 @@ def compute_all(tasks: Iterable[Task], folder: Path, jobs: int,
                     said = spent
                     left = spent / done * (len(waiting) - done)
                     tell(f"{done} of {len(waiting)} runs, {spent:.0f} s; about {left:.0f} s left")
+        except BrokenProcessPool:
+            raise OSError("a process of the runs was killed; the runs that ended are kept"
+                          ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -81,9 +87,12 @@ def _read(path: Path) -> np.ndarray | None:
     """The curve of a finished run, or None."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return file["bits"]
+            bits = file["bits"]
+        if bits.ndim == 1 and bits.dtype == np.float64:
+            return bits
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        raise ValueError(f"{str(path)!r} is no result of a run; delete it to have it done again"
-                         ) from None
+    except (OSError, ValueError, KeyError, EOFError, SyntaxError, zipfile.BadZipFile, zlib.error,
+            tokenize.TokenError):
+        pass
+    raise ValueError(f"{str(path)!r} is no result of a run; delete it to have it done again")

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from fisherkern.experiments.ollivier import ACTIVATIONS, METHODS, Method
+from fisherkern.experiments.report import bits
 
 from .table import replace
 
@@ -23,10 +24,6 @@ def read(path: Path) -> Rows:
 
 def pick(rows: Rows, method: Method, links: str, budget: str) -> list[dict]:
     return [rows[method.optimizer, method.n_draws, a, links, budget] for a in ACTIVATIONS]
-
-
-def bits(mean: float, deviation: float) -> str:
-    return f"{mean:.1f} ± {deviation:.1f}"
 
 
 def distance(row: dict, paper: tuple[float, float]) -> float:

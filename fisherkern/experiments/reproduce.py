@@ -121,7 +121,8 @@ def reproduce(plan: Plan, folder: Path,
     from . import report
 
     folder.mkdir(parents=True, exist_ok=True)
-    _note_plan(plan, folder, tell)
+    described = _describe(plan)
+    _tell_of_other_plan(folder / "plan.json", described, tell)
     methods = plan.methods if BASELINE in plan.methods else (BASELINE, *plan.methods)
     plan = replace(plan, methods=methods)
     results = Results(plan, _timings(plan, folder, tell), {})
@@ -133,18 +134,22 @@ def reproduce(plan: Plan, folder: Path,
     side = compute_all([*_trajectory_tasks(plan, invariant), *_damping_tasks(plan, invariant)],
                        folder / "runs", plan.jobs, tell)
     report.write(results, rows, invariant, side, folder)
+    write_atomically(folder / "plan.json", described.encode())
     return results, rows
 
 
-def _note_plan(plan: Plan, folder: Path, tell: Callable[[str], None]) -> None:
-    """Keep what the folder's tables are of, and say so where another plan's are replaced."""
-    path = folder / "plan.json"
-    described = {"methods": [method.key for method in plan.methods], "links": list(plan.links),
-                 "runs": plan.runs, "seed": plan.seed, "share": plan.share,
-                 "version": __version__, "isa": config()["isa"]}
-    if path.exists() and (before := path.read_text(encoding="utf-8")) != json.dumps(described):
-        tell(f"tables and pictures in {folder} will be replaced; they are of {before}")
-    write_atomically(path, json.dumps(described).encode())
+def _describe(plan: Plan) -> str:
+    """What a folder's tables are of, as JSON."""
+    return json.dumps({
+        "methods": [method.key for method in plan.methods], "links": list(plan.links),
+        "runs": plan.runs, "seed": plan.seed, "share": plan.share, "version": __version__,
+        "isa": config()["isa"]})
+
+
+def _tell_of_other_plan(path: Path, described: str, tell: Callable[[str], None]) -> None:
+    """Say so where another plan's tables will be replaced."""
+    if path.exists() and (before := path.read_text(encoding="utf-8")) != described:
+        tell(f"tables and pictures in {path.parent} will be replaced; they are of {before}")
 
 
 def _main_tasks(results: Results) -> list[Task]:

@@ -22,8 +22,8 @@ FK_INLINE int NAME(unit_members)(const fk_dag *dag, const fk_solve *solve, int32
     return size;
 }
 
-/* The row of entry i of a unit's system, at the members [0, n): with the bias eliminated (range rule),
- * or with the origin of the activities moved back to zero where the bias is frozen. */
+/* The row of entry i of a unit's system, at the members [0, n), under the range rule: with the bias
+ * eliminated, or with the origin of the activities moved back to zero where the bias is frozen. */
 FK_INLINE void NAME(range_row)(const fk_solve *solve, int eliminate, const REAL *block,
                                const int32_t *source, int32_t i, const int32_t *members, int n,
                                int stride, REAL *entry)

@@ -148,30 +148,31 @@ def test_prop_25_quasi_diagonal_and_unitwise_steps_differ_with_two_inputs():
 def all_targets(net, X):
     """(probabilities (n_samples,), targets) of every target that the outputs can mean.
 
-    For square the 2 n points a +- sqrt(n) e_o, which have the normal's mean and covariance: the
-    outer product of gradients is quadratic in the target.
+    A target's probability is exp(-loss), which keeps its digits however sure the outputs are; that
+    of the model, 1 - p, does not. For square the 2 n points a +- sqrt(n) e_o, which have the
+    normal's mean and covariance: the outer product of gradients is quadratic in the target.
     """
     n, outputs = net.n_outputs, net.forward(X)
     if net.interpretation == "square":
         for o, sign in product(range(n), (1, -1)):
             yield np.full(len(X), 0.5 / n), outputs + sign * np.sqrt(n) * np.eye(n)[o]
-    elif net.interpretation == "bernoulli":
-        p = probabilities(net, outputs)
-        for y in np.array(list(product((0.0, 1.0), repeat=n))):
-            yield np.where(y > 0, p, 1 - p).prod(axis=1), np.tile(y, (len(X), 1))
-    else:
-        softmax = net.interpretation == "softmax"
-        p = np.exp(outputs - outputs.max(axis=1, keepdims=True)) if softmax else outputs**2
-        for o, weight in enumerate((p / p.sum(axis=1, keepdims=True)).T):
-            yield weight, np.full(len(X), o)
+        return
+    targets = range(n)
+    if net.interpretation == "bernoulli":
+        targets = np.array(list(product((0.0, 1.0), repeat=n)))
+    for y in targets:
+        Y = np.array([y] * len(X))
+        yield np.exp([-net.loss(x[None], t[None]) for x, t in zip(X, Y, strict=True)]), Y
 
 
 def enumerated_fisher(net, X):
     """Mean outer product of the gradients over samples and all targets, (P, P)."""
-    F = np.zeros((net.n_parameters,) * 2)
+    F, total = np.zeros((net.n_parameters,) * 2), 0.0
     for weights, targets in all_targets(net, X):
         S = sample_gradients(net, X, targets)
         F += S.T @ (S * weights[:, None]) / len(X)
+        total += weights
+    assert_close(total, np.ones(len(X)), tolerance=1e-13)
     return F
 
 

@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCE = Path("src/fisherkern")
-MODULES = ("_simd", "_network", "_transfer", "_pass", "_step", "_control", "_loop")
+MODULES = ("_simd", "_network", "_transfer", "_tile", "_pass", "_step", "_control", "_loop")
 # -fno-math-errno and -fno-trapping-math do not change results; -ffast-math would
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi"]
 OPENMP = ["-Xpreprocessor", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse
 
@@ -10,21 +12,36 @@ from .interpretations import ACTIVATIONS, RELU_FAMILY
 
 # what one array of activities may take when the data scheme looks at its samples
 _ACTIVITY_BYTES = 2**29
+# whose parameters are drawn at once, so that what that takes does not count
+_UNITS_AT_A_TIME = 2**14
 
 
 def ollivier(net, rng: np.random.Generator) -> np.ndarray:
-    """theta by [O section 4]: w ~ N(0, 1)/sqrt(fan-in), biases 0; sigmoid units correspond to
-    tanh ones (w = 4 w_tanh, w_0k = -sum_i w_ik / 2); the relu family is times sqrt(2)."""
-    fan_in = np.diff(net.indptr) - 1
+    """theta by [O section 4], in the network's dtype: w ~ N(0, 1)/sqrt(fan-in), biases 0; sigmoid
+    units correspond to tanh ones (w = 4 w_tanh, w_0k = -sum_i w_ik / 2); the relu family is times
+    sqrt(2)."""
+    theta = np.empty(net.n_parameters, net.dtype)
+    for first in range(0, len(net.activations), _UNITS_AT_A_TIME):
+        names = net.activations[first:first + _UNITS_AT_A_TIME]
+        starts = net.indptr[first:first + len(names) + 1]
+        theta[starts[0]:starts[-1]] = _ollivier_blocks(names, starts, rng)
+    return theta
+
+
+def _ollivier_blocks(names: tuple[str, ...], starts: np.ndarray,
+                     rng: np.random.Generator) -> np.ndarray:
+    """The parameters of units with these activations, whose blocks start there."""
+    fan_in = np.diff(starts) - 1
     unit = np.repeat(np.arange(fan_in.size), fan_in)
-    kinds = np.array(net.activations)
+    kinds = np.array(names)
     gain = np.select([kinds == "sigmoid", np.isin(kinds, sorted(RELU_FAMILY))],
                      [4.0, np.sqrt(2.0)], 1.0)
     weights = rng.standard_normal(unit.size) * (gain / np.sqrt(fan_in))[unit]
     sums = np.bincount(unit, weights, minlength=fan_in.size)
-    theta = np.zeros(net.n_parameters)
-    theta[net._weight_mask] = weights
-    theta[net.indptr[:-1]] = np.where(kinds == "sigmoid", -sums / 2, 0.0)
+    theta, is_weight = np.empty(starts[-1] - starts[0]), np.ones(starts[-1] - starts[0], bool)
+    is_weight[starts[:-1] - starts[0]] = False
+    theta[is_weight] = weights
+    theta[~is_weight] = np.where(kinds == "sigmoid", -sums / 2, 0.0)
     return theta
 
 
@@ -47,16 +64,9 @@ def from_data(net, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     theta = net.theta.astype(np.float64)
     draws = np.zeros(net.n_parameters)
     draws[net._weight_mask] = noise
-    level = net._dag.levels[net._order]
-    for first, last in _level_bounds(level, net.n_inputs):
+    for first, last in pairwise(net._dag.level_starts[1:]):
         _scale_level(net, theta, draws, activities, first, last, m)
     return theta
-
-
-def _level_bounds(level: np.ndarray, n_inputs: int):
-    """(first, last) positions of each level after the inputs."""
-    starts = np.flatnonzero(np.diff(level[n_inputs:], prepend=-1)) + n_inputs
-    return zip(starts, [*starts[1:], level.size], strict=True)
 
 
 def _scale_level(net, theta, draws, activities, first, last, m):

@@ -99,16 +99,16 @@ class Network:
         self.activations = unit_activations(activation, self.n_inputs, self.n_units)
         self.outputs = self._output_units(outputs, columns[0])
         keeps = np.zeros(self.n_units, np.uint8)
-        keeps[self.n_inputs:] = np.where(np.isin(self.activations, SLOPE_FROM_ACTIVITY), 0,
-                                         KEEPS_SLOPE)
+        codes = np.zeros(self.n_units, np.uint8)
+        number = {name: code for code, name in enumerate(ACTIVATIONS)}
+        codes[self.n_inputs:] = np.fromiter(map(number.get, self.activations), np.uint8)
+        from_activity = [number[name] for name in SLOPE_FROM_ACTIVITY]
+        keeps[self.n_inputs:][~np.isin(codes[self.n_inputs:], from_activity)] = KEEPS_SLOPE
         if self.interpretation == "bernoulli":
             check_bernoulli_outputs(self.outputs, self.activations, self.n_inputs)
             keeps[self.outputs] = KEEPS_Z
         elif self.interpretation == "square":
-            names = np.array(self.activations)[self.outputs - self.n_inputs]
-            keeps[self.outputs[names == "erf"]] = KEEPS_Z
-        codes = np.zeros(self.n_units, np.uint8)
-        codes[self.n_inputs:] = [ACTIVATIONS.index(name) for name in self.activations]
+            keeps[self.outputs[codes[self.outputs] == number["erf"]]] = KEEPS_Z
         self._dag = _network.Dag(columns[0], columns[1], self.n_inputs, self.n_units, self.outputs,
                                  codes, keeps, self.leaky_slope)
         self.indptr = self._dag.indptr
@@ -121,7 +121,8 @@ class Network:
         self._frozen = np.zeros(self.n_parameters, bool)[:]
         if frozen is not None:
             given = frozen_flags(frozen, self.n_edges, "edge")
-            self._frozen[self._weight_mask] = given[self._dag.edge_order]
+            order = _network.edge_order(*columns, self.n_units)
+            self._frozen[self._weight_mask] = given[order]
         self._theta[:] = initialization.ollivier(self, rng)
         self._sealed = True
 
@@ -208,7 +209,7 @@ class Network:
         names = ([activation] * width + ["identity"] * width) * depth
         options = {"outputs": np.arange(width) + 2 * depth * width} | options
         net = cls(width, edges, activation=names, frozen=skip, rng=rng, **options)
-        order = net._dag.edge_order
+        order = _network.edge_order(*topology.edge_columns(edges), net.n_units)
         spread = np.where(linear, sigmas["v"], sigmas["w"]) / np.sqrt(width)
         weights = rng.standard_normal(net.n_edges) * spread[order]
         net._theta[net._weight_mask] = np.where(skip[order], alpha, weights)
@@ -268,7 +269,8 @@ class Network:
         if weights is not None:
             weights = numeric_array(weights, name, net.dtype)
             net._theta[:] = 0
-            net._theta[net._weight_mask] = weights[net._dag.edge_order]
+            order = _network.edge_order(*topology.edge_columns(edges), net.n_units)
+            net._theta[net._weight_mask] = weights[order]
         return net
 
     # --- parameters -----------------------------------------------------------------------------

@@ -72,7 +72,7 @@ class Optimizer:
             direction = direction.astype(net.dtype, copy=False)
         if status != _loop.STATUS_OK or not np.isfinite(direction).all():
             raise_fault(trainer.batch)
-            what = "loss" if status == _loop.STATUS_LOSS else "direction"
+            what = _loop.NOT_FINITE.get(status, "direction")
             raise FloatingPointError(f"the {what} is not finite at these parameters")
         return direction
 

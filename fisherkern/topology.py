@@ -13,7 +13,7 @@ MOST_UNITS = 2**31 - 2
 
 
 def edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Contiguous int32 sources and targets of checked range."""
+    """int32 sources and targets of checked range; views, where the edges are int32."""
     array = integer_array(edges, "edges")
     if array.ndim != 2 or array.shape[1] != 2 or array.shape[0] == 0:
         raise ValueError(f"edges must have shape (n_edges, 2) with n_edges >= 1; "
@@ -22,11 +22,16 @@ def edge_columns(edges: Any) -> tuple[np.ndarray, np.ndarray]:
         bad = (array < 0) | (array > MOST_UNITS)
         index = tuple(np.argwhere(bad)[0])
         raise ValueError(f"edges{place(index)} = {array[index]} is out of range")
-    return array[:, 0].astype(np.int32), array[:, 1].astype(np.int32)
+    return array[:, 0].astype(np.int32, copy=False), array[:, 1].astype(np.int32, copy=False)
 
 
 def check_sources(targets: np.ndarray, n_inputs: int, n_units: int) -> None:
     """Before anything of n_units entries is made: every non-input unit is some edge's target."""
+    if n_units <= n_inputs + targets.size:
+        lonely = np.ones(n_units, bool)
+        lonely[targets] = False
+        if not lonely[n_inputs:].any():
+            return
     entered = np.unique(targets[targets >= n_inputs])
     if entered.size < n_units - n_inputs:
         gaps = np.flatnonzero(entered != np.arange(n_inputs, n_inputs + entered.size))

@@ -243,7 +243,8 @@ class _Run:
 
     def _chunk(self, done: int, size: int) -> None:
         """Attempt steps [done, done + size); on failure theta is as before them."""
-        before = self.net.theta.copy()
+        # of a single step, theta is as before it until nothing can fail
+        before = self.net.theta.copy() if size > 1 else None
         losses, rates = np.empty(size), np.empty(size)
         accepted = np.ones(size, np.uint8)
         random = None if self.draw_rng is None else self.trainer.batch.random_numbers(
@@ -252,12 +253,13 @@ class _Run:
         n_done, status = self.trainer.run(
             rows, self.plan.factors(done, done + size), losses, rates, accepted,
             random)
-        if status == _loop.STATUS_OK and np.isfinite(self.net.theta).all():
+        if status == _loop.STATUS_OK:
             if self.trainer.cancelled_before:
                 self.history.cancel_last()
             self.history.extend(losses, rates, accepted.astype(bool))
             return
-        self.net.theta[:] = before
+        if before is not None:
+            self.net.theta[:] = before
         step = done + n_done
         left = f"at step {step}; the network is left as it was after step {done}"
         try:
@@ -265,8 +267,7 @@ class _Run:
             raise_fault(self.trainer.batch, self.kept[rows[first:]])
         except ValueError as error:
             raise ValueError(f"{error}, {left}") from None
-        what = {_loop.STATUS_LOSS: "loss", _loop.STATUS_DIRECTION: "direction"}.get(status, "theta")
-        raise FloatingPointError(f"the {what} is not finite {left} (a smaller learning rate or a "
+        raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite {left} (a smaller learning rate or a "
                                  "larger damping may help)")
 
     def _after(self, done: int) -> None:

@@ -27,6 +27,7 @@ cdef enum:
     OK = 0
     LOSS_NOT_FINITE = 1
     DIRECTION_NOT_FINITE = 2
+    THETA_NOT_FINITE = 3
 
 cdef struct LoopView:
     PassView* batch
@@ -45,6 +46,7 @@ cdef struct LoopView:
     double decay[3]           # momentum; Adam's two and its damping
     double metric_rate, blend_rate, rate, ceiling, radius, reference, decrement
     double before[2]           # adaptive: reference and rate before the last judgement
+    bint in_place             # the running metric is accumulated in the batch's arrays
     bint warm_start, with_noise, reduce, has_range, whole_batch
     bint resolved             # adaptive: the attempt before this run was accepted at its end
     bint cancelled_before     # and was cancelled after all, for want of a direction
@@ -64,5 +66,7 @@ cdef struct LoopView:
 cdef void decide(LoopView* v, int64_t s) noexcept nogil
 cdef void blend_noise(LoopView* v, double loss) noexcept nogil
 cdef double metric_noise(LoopView* v) noexcept nogil
+cdef double next_blend_rate(LoopView* v) noexcept nogil
+cdef bint any_failed(LoopView* v) noexcept nogil
 cdef bint judge(LoopView* v, double loss) noexcept nogil
 cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil

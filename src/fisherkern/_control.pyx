@@ -31,10 +31,15 @@ cdef void decide(LoopView* v, int64_t s) noexcept nogil:
     v.moment_count += 1
     if v.batch.metric_tiles == 0:
         return
+    v.blend_rate = next_blend_rate(v)
     v.metric_updates += 1
-    v.blend_rate = v.metric_rate
-    if v.warm_start and v.blend_rate * v.metric_updates < 1:
-        v.blend_rate = 1.0 / v.metric_updates
+
+
+cdef double next_blend_rate(LoopView* v) noexcept nogil:
+    """Share of the next batch in the running metric."""
+    if v.warm_start:
+        return max(v.metric_rate, 1.0 / (v.metric_updates + 1))
+    return v.metric_rate
 
 
 cdef bint judge(LoopView* v, double loss) noexcept nogil:

@@ -12,19 +12,21 @@ from libc.string cimport memcpy, memset
 
 from ._control cimport (
     ADAM, ADAPTIVE, CONSTANT, DIRECTION_NOT_FINITE, FRESH, GRADIENT, LOSS_NOT_FINITE, METRIC,
-    MOMENTUM, OK, PENDING, READY, TRUST_REGION, LoopView, blend_noise, choose_rate, decide, judge,
-    metric_noise,
+    MOMENTUM, OK, PENDING, READY, THETA_NOT_FINITE, TRUST_REGION, LoopView, any_failed,
+    blend_noise, choose_rate, decide, judge, metric_noise, next_blend_rate,
 )
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
-from ._pass cimport Pass, gather_weights, run_slots, share, total_loss
+from ._pass cimport Pass, gather_weights, run_slots, total_loss
 from ._simd cimport step_leaves
 from ._step cimport solve_units, unit_share, work_bytes
 from ._step import units_by_size
+from ._tile cimport share
 from ._types cimport FK_DAMPING_ABSOLUTE, FK_DAMPING_RANGE, FK_QUASI_DIAGONAL, FK_UNITWISE
 from ._view cimport OUTPUT, STATISTICS, PassView
 
-STATUS_OK, STATUS_LOSS, STATUS_DIRECTION = OK, LOSS_NOT_FINITE, DIRECTION_NOT_FINITE
+STATUS_OK = OK
+NOT_FINITE = {LOSS_NOT_FINITE: "loss", DIRECTION_NOT_FINITE: "direction", THETA_NOT_FINITE: "theta"}
 METHODS = {"gradient": GRADIENT, "momentum": MOMENTUM, "adam": ADAM, "metric": METRIC}
 RULES = {"constant": CONSTANT, "trust_region": TRUST_REGION, "adaptive": ADAPTIVE}
 
@@ -114,22 +116,34 @@ cdef class Trainer:
         memset(memory, 0, n_values * self.view.batch.itemsize)
         return memory
 
+    cdef void* _running(self, void* batch) except NULL:
+        """An array of running means of the batches' entries, or the batch's own."""
+        return batch if self.view.in_place else self._zeros(self.view.batch.slot_stride)
+
     def _allocate(self):
         cdef LoopView* v = &self.view
         cdef PassView* b = v.batch
         cdef int64_t n_units = b.dag.n_units - b.dag.n_inputs
         cdef int t
-        v.directions[0] = self._zeros(b.slot_stride)
+        cdef bint thrifty = b.shared and v.rule != ADAPTIVE
+        cdef bint has_running = (v.metric_rate < 1 or v.metric_every > 1) and v.method == METRIC
+        # where memory is what limits the network, arrays change their meaning in place
+        v.in_place = thrifty and has_running and not v.with_noise and b.slots[0].diagonal != NULL
+        b.adds = v.in_place
+        if thrifty and (v.method == GRADIENT or v.step.reduction == FK_QUASI_DIAGONAL):
+            v.directions[0] = b.slots[0].gradient
+        else:
+            v.directions[0] = self._zeros(b.slot_stride)
         v.directions[1] = v.directions[0]
         if v.rule == ADAPTIVE:
             v.directions[1] = self._zeros(b.slot_stride)
             v.origin = self._zeros(b.slot_stride)
-        if (v.metric_rate < 1 or v.metric_every > 1) and v.method == METRIC:
+        if has_running:
             if b.slots[0].diagonal != NULL:
-                v.running[0] = self._zeros(b.slot_stride)
+                v.running[0] = self._running(b.slots[0].diagonal)
                 v.step.diagonal = v.running[0]
             if b.slots[0].cross != NULL:
-                v.running[1] = self._zeros(b.slot_stride)
+                v.running[1] = self._running(b.slots[0].cross)
                 v.step.cross = v.running[1]
             if b.slots[0].blocks != NULL:
                 v.running[2] = self._zeros(b.block_stride)
@@ -271,7 +285,8 @@ cdef void loop_region(void* context, int thread, int n_threads) noexcept nogil:
         fk_barrier(n_threads)
         if v.status != OK:
             return
-        update(v, thread, n_threads)
+        if not update(v, thread, n_threads):
+            return
         fk_barrier(n_threads)
         if thread == 0:
             v.done += 1
@@ -298,12 +313,38 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
         if v.random != NULL:
             v.batch.draws = v.random + s * v.random_bytes
         v.batch.metric_tiles = v.metric_tiles if v.metric_count % v.metric_every == 0 else 0
+        if v.in_place and v.batch.metric_tiles:
+            v.blend_rate = next_blend_rate(v)
     fk_barrier(n_threads)
+    if v.in_place:
+        make_ready(v, thread, n_threads)
+        fk_barrier(n_threads)
     run_slots(v.batch, thread, n_threads)
     fk_barrier(n_threads)
     if thread == 0:
         decide(v, s)
     fk_barrier(n_threads)
+
+
+cdef void make_ready(LoopView* v, int thread, int n_threads) noexcept nogil:
+    """Accumulators that hold the running metric, scaled so that the batch's sums may be added:
+    blend_rate times their mean is what they count in the next one."""
+    cdef PassView* b = v.batch
+    cdef int64_t first, last
+    cdef double weight = v.blend_rate * metric_scale(v)
+    share(b.dag.n_parameters, thread, n_threads, &first, &last)
+    memset(<char*>b.slots[0].gradient + first * b.itemsize, 0, (last - first) * b.itemsize)
+    if b.metric_tiles:
+        b.step.sum_slots(v.running[0], 0, 1, first, last, (1 - v.blend_rate) / weight)
+        if v.running[1] != NULL:
+            b.step.sum_slots(v.running[1], 0, 1, first, last, (1 - v.blend_rate) / weight)
+
+
+cdef double metric_scale(LoopView* v) noexcept nogil:
+    """Of the sums of a batch's metric to its mean over the samples that it is taken from, at the
+    noise variance."""
+    cdef PassView* b = v.batch
+    return metric_noise(v) / min(b.n_samples, v.metric_tiles * b.leaves.tile)
 
 
 cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
@@ -315,17 +356,17 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
     sum_and_blend(v, u0, u1)
-    if v.method == GRADIENT:
+    if v.method == GRADIENT and direction != v.batch.slots[0].gradient:
         memcpy(<char*>direction + first * v.batch.itemsize,
                <char*>v.batch.slots[0].gradient + first * v.batch.itemsize,
                (last - first) * v.batch.itemsize)
-    elif v.method == MOMENTUM:
+    if v.method == MOMENTUM:
         v.step.leaves.momentum(first, last, v.decay[0], v.batch.slots[0].gradient, v.moments[0],
                                direction)
     elif v.method == ADAM:
         v.step.leaves.adam(first, last, v.moment_count, v.decay[0], v.decay[1], v.decay[2],
                            v.batch.slots[0].gradient, v.moments[0], v.moments[1], direction)
-    else:
+    elif v.method == METRIC:
         v.step.direction = direction
         if v.step.order != NULL:
             fk_barrier(n_threads)  # the thread's places in the order are not its units
@@ -344,7 +385,7 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
     cdef PassView* b = v.batch
     cdef const int64_t* indptr = b.dag.indptr
     cdef double scale = v.inverse_noise / b.n_samples
-    cdef double metric_scale = metric_noise(v) / min(b.n_samples, v.metric_tiles * b.leaves.tile)
+    cdef double weight = metric_scale(v) * (v.blend_rate if v.in_place else 1.0)
     cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
     cdef int64_t first = indptr[u0], last = indptr[u1], packed
     cdef int32_t k, size
@@ -352,17 +393,17 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
     if b.metric_tiles == 0:
         return
     if b.slots[0].diagonal != NULL:
-        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, metric_scale)
+        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, weight)
     if b.slots[0].cross != NULL:
-        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, metric_scale)
-    if v.running[0] != NULL:
+        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, weight)
+    if v.running[0] != NULL and not v.in_place:
         b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
-    if v.running[1] != NULL:
+    if v.running[1] != NULL and not v.in_place:
         b.step.blend(v.running[1], b.slots[0].cross, first, last, v.blend_rate)
     if b.slots[0].full != NULL:
         first *= b.dag.n_parameters
         last *= b.dag.n_parameters
-        v.double_step.sum_slots(b.slots[0].full, 0, 1, first, last, metric_scale)
+        v.double_step.sum_slots(b.slots[0].full, 0, 1, first, last, weight)
         if v.running[3] != NULL:
             v.double_step.blend(v.running[3], b.slots[0].full, first, last, v.blend_rate)
     if b.slots[0].blocks == NULL:
@@ -371,16 +412,27 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         size = <int32_t>(indptr[k + 1] - indptr[k])
         packed = b.dag.packed[b.dag.position[b.dag.n_inputs + k]]
         last = packed + <int64_t>size * (size + 1) // 2
-        b.step.sum_slots(b.slots[0].blocks, b.block_stride, n_slots, packed, last, metric_scale)
+        b.step.sum_slots(b.slots[0].blocks, b.block_stride, n_slots, packed, last, weight)
         if v.running[2] != NULL:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
 
 
-cdef void update(LoopView* v, int thread, int n_threads) noexcept nogil:
+cdef bint update(LoopView* v, int thread, int n_threads) noexcept nogil:
+    """The step; False, theta being as it was, where that would not be finite. The adaptive control
+    judges such a step by its loss."""
     cdef int64_t first, last
     share(v.batch.dag.n_parameters, thread, n_threads, &first, &last)
-    v.step.leaves.advance(v.theta, v.origin if v.rule == ADAPTIVE else v.theta, v.directions[0],
-                          first, last, v.rate)
+    if v.rule == ADAPTIVE:
+        v.step.leaves.advance(v.theta, v.origin, v.directions[0], first, last, v.rate)
+        return True
+    v.failed[thread] = not v.step.leaves.lands(v.theta, v.directions[0], first, last, v.rate)
+    fk_barrier(n_threads)
+    if any_failed(v):
+        if thread == 0:
+            v.status = THETA_NOT_FINITE
+        return False
+    v.step.leaves.advance(v.theta, v.theta, v.directions[0], first, last, v.rate)
+    return True
 
 
 cdef void resolve(LoopView* v, int n_threads) noexcept nogil:

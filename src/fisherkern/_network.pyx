@@ -5,7 +5,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
-cdef counting_order(const int32_t[::1] keys, int64_t n_keys):
+cdef counting_order(const int32_t[:] keys, int64_t n_keys):
     """Stable order of `keys` in [0, n_keys), and the offset of each key's group; O(n)."""
     cdef int64_t i, n = keys.shape[0]
     starts = np.zeros(n_keys + 1, np.int64)
@@ -73,7 +73,7 @@ cdef list find_cycle(const int32_t[::1] level, const int64_t[::1] in_start,
 
 def check_edges(edges, int64_t n_inputs, int64_t n_units, bint allow_parallel):
     """Raise ValueError on the first edge that is out of range, enters an input or is repeated."""
-    cdef const int32_t[::1] source = edges[0], target = edges[1]
+    cdef const int32_t[:] source = edges[0], target = edges[1]
     cdef int64_t e, bad = -1
     for e in range(source.shape[0]):
         if target[e] < n_inputs:
@@ -95,6 +95,13 @@ def check_edges(edges, int64_t n_inputs, int64_t n_units, bint allow_parallel):
                          "pass allow_parallel=True to give each its own weight")
 
 
+def edge_order(sources, targets, int64_t n_units):
+    """The edges by target, then source, then their given order; O(n_edges)."""
+    by_source, _ = counting_order(sources, n_units)
+    by_target, _ = counting_order(targets[by_source], n_units)
+    return by_source[by_target]
+
+
 cdef class Dag:
     """Built from checked int32 edge columns; see `fk_dag` in simd/fk.h for the arrays.
 
@@ -104,12 +111,11 @@ cdef class Dag:
     def __init__(self, sources, targets, int n_inputs, int n_units, outputs, activation,
                  keeps, double leaky_slope):
         cdef int64_t n_edges = sources.shape[0]
-        by_source, _ = counting_order(sources, n_units)
-        by_target, in_start = counting_order(targets[by_source], n_units)
-        self.edge_order = by_source[by_target]
-        del by_source, by_target
-        source = sources[self.edge_order]
-        target = targets[self.edge_order]
+        # of what is made on the way, as little as possible at a time: it decides the memory
+        order = edge_order(sources, targets, n_units)
+        source, target = sources[order], targets[order]
+        del order
+        in_start = np.concatenate([[0], np.cumsum(np.bincount(target, minlength=n_units))])
         out_edge, out_start = counting_order(source, n_units)
         levels = find_levels(n_inputs, in_start, out_start, target[out_edge])
         if (levels < 0).any():
@@ -118,7 +124,14 @@ cdef class Dag:
         del out_edge, out_start
         self._check_reached(n_inputs, in_start, source, levels)
         self._number(n_inputs, levels)
-        self._index(n_inputs, n_units, n_edges, in_start, source, target)
+        del levels
+        self.indptr = in_start[n_inputs:] + np.arange(n_units - n_inputs + 1)
+        # an edge's index in theta: a bias comes before the weights of each unit
+        parameter = np.arange(1 - n_inputs, n_edges + 1 - n_inputs, dtype=np.int32)
+        parameter += target
+        np.take(self.position, source, out=source, mode="clip")  # clip: unbuffered
+        np.take(self.position, target, out=target, mode="clip")
+        self._index(n_inputs, n_units, n_edges, in_start, source, target, parameter)
         self._link(n_inputs, n_units, outputs, activation, keeps, leaky_slope)
 
     def _check_reached(self, int64_t n_inputs, in_start, source, levels):
@@ -145,19 +158,18 @@ cdef class Dag:
         order = np.concatenate([np.arange(n_inputs), order[order >= n_inputs]])
         self.position = np.empty(levels.size, np.int32)
         self.position[order] = np.arange(levels.size, dtype=np.int32)
-        self.levels = levels
+        self.level_starts = starts.astype(np.int32)
         self.widest_level = int(np.diff(starts).max())
         self._keep = {"order": order}
 
-    def _index(self, int n_inputs, int n_units, int64_t n_edges, in_start, source, target):
-        """Parameter blocks in the public order, and the outgoing edges by position."""
+    def _index(self, int n_inputs, int n_units, int64_t n_edges, in_start, source, target,
+               parameter):
+        """Parameter blocks in the public order, and the outgoing edges, all by position."""
         order = self._keep["order"]
         fan_in = np.diff(in_start)
-        self.indptr = np.concatenate([[0], np.cumsum(fan_in[n_inputs:] + 1)]).astype(np.int64)
         n_parameters = int(self.indptr[-1])
-        parameter = np.arange(1, n_edges + 1, dtype=np.int32) + (target - n_inputs)
         self.source = np.zeros(n_parameters, np.int32)
-        self.source[parameter] = self.position[source]
+        self.source[parameter] = source
         block = np.zeros(n_units, np.int64)
         block[n_inputs:] = self.indptr[:-1]
         self.block = block[order]
@@ -167,8 +179,8 @@ cdef class Dag:
         triangle = size * (size + 1) // 2
         self.packed = np.concatenate([[0], np.cumsum(triangle)])[:-1].astype(np.int64)
         self.view.n_blocks = int(triangle.sum())
-        out_edge, self.out_start = counting_order(self.position[source], n_units)
-        self.out_target = self.position[target[out_edge]]
+        out_edge, self.out_start = counting_order(source, n_units)
+        self.out_target = target[out_edge]
         self._keep["out_parameter"] = parameter[out_edge]
         self.view.n_edges = n_edges
         self.view.n_parameters = n_parameters
@@ -185,12 +197,14 @@ cdef class Dag:
         cdef const int32_t[::1] out_parameter = _padded(self._keep["out_parameter"])
         cdef const int64_t[::1] block = self.block, out_start = self.out_start
         cdef const int64_t[::1] packed = self.packed, indptr = self.indptr
+        cdef const int32_t[::1] level_starts = self.level_starts
         cdef const uint8_t[::1] code = activation[order], kept = keeps[order]
         self._keep = (position, output, slots, fan_in, source, out_target, out_parameter, block,
-                      out_start, packed, indptr, code, kept)
+                      out_start, packed, indptr, level_starts, code, kept)
         v = &self.view
         v.n_units, v.n_inputs, v.n_outputs = n_units, n_inputs, len(outputs)
         v.leaky_slope = leaky_slope
+        v.n_levels, v.level_starts = level_starts.shape[0] - 1, &level_starts[0]
         v.outputs, v.output_slot, v.position = &output[0], &slots[0], &position[0]
         v.activation, v.keeps = &code[0], &kept[0]
         v.block, v.fan_in, v.source = &block[0], &fan_in[0], &source[0]

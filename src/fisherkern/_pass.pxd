@@ -17,4 +17,3 @@ cdef class Pass:
 cdef void run_slots(PassView* view, int thread, int n_threads) noexcept nogil
 cdef void gather_weights(PassView* view, int thread, int n_threads) noexcept nogil
 cdef double total_loss(PassView* view) noexcept nogil
-cdef void share(int64_t n, int thread, int n_threads, int64_t* first, int64_t* last) noexcept nogil

@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """One pass over a batch: each tile runs forward, output layer, backward and statistics.
 
-A thread owns whole accumulation slots, and a slot owns every n_slots-th tile. The number of slots
-and the tile width depend on the problem alone, so sums do not depend on the number of threads.
+A thread owns whole accumulation slots, and a slot owns every n_slots-th tile; in the largest
+networks, all threads share the only slot and each of its tiles. The number of slots and the tile
+width depend on the problem alone, so sums do not depend on the number of threads.
 """
 from collections import namedtuple
 
@@ -16,7 +17,7 @@ from libc.string cimport memcpy, memset
 from ._network cimport Dag
 from ._openmp cimport fk_barrier, fk_parallel
 from ._simd cimport step_leaves, tile_leaves
-from ._transfer cimport run_transfer
+from ._tile cimport run_tile, share
 from ._types cimport (
     FK_BERNOULLI, FK_DIAGONAL, FK_FULL, FK_GROUP, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_RATES,
     FK_SOFTMAX, FK_SPHERICAL, FK_UNITWISE, FK_VALUES, FK_VALUES_DRAWS, FK_VALUES_FISHER,
@@ -34,11 +35,14 @@ cdef extern from "<stdlib.h>" nogil:
 
 cdef enum:
     MAX_SLOTS = 16              # accumulators of small networks
-    SLOT_BUDGET = 32 << 20      # bytes of accumulators above which there are only two slots
+    WEIGHTS_PART = 1 << 14      # edges whose weights are gathered at a time by such a thread
     TILE_BUDGET = 1 << 20       # bytes of one level's rows that should stay in the L2 cache
     SHARED_ROW = 128            # bytes of the shortest row that sharing among threads makes
     FLOPS_PER_THREAD = 200_000  # a step below this is faster on one thread
 
+# bytes of accumulators above which there are only two slots; where those of one slot are above it,
+# the threads share each tile
+SLOT_BUDGET = 32 << 20
 
 STAGES = {"forward": FORWARD, "output": OUTPUT, "backward": BACKWARD, "statistics": STATISTICS}
 SIGNALS = {"values": FK_VALUES, "values_modulus": FK_VALUES_MODULUS,
@@ -121,7 +125,9 @@ cdef class Pass:
         v.metric_tiles = v.n_tiles
         self._allocate_slots()
         flops = (6.0 + 2.0 * v.n_directions) * dag.view.n_edges * n_samples
-        self.n_threads = max(1, min(n_threads, v.n_slots, int(1 + flops // FLOPS_PER_THREAD)))
+        if not v.shared:
+            n_threads = min(n_threads, v.n_slots)
+        self.n_threads = max(1, min(n_threads, int(1 + flops // FLOPS_PER_THREAD)))
         self._allocate_rows()
 
     def __dealloc__(self):
@@ -142,8 +148,10 @@ cdef class Pass:
             + (v.statistics == FK_QUASI_DIAGONAL)
         cdef int64_t blocks = v.dag.n_blocks if v.statistics == FK_UNITWISE else 0
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
+        # a unit's block may be written past its end, where another thread's begins
+        v.shared = 3 * P * v.itemsize > SLOT_BUDGET and v.statistics != FK_UNITWISE
         v.n_slots = max(1, min(v.n_tiles, MAX_SLOTS))
-        if v.statistics == FK_FULL:
+        if v.statistics == FK_FULL or v.shared:
             v.n_slots = 1
         elif v.stage == STATISTICS:
             v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
@@ -203,11 +211,17 @@ cdef class Pass:
             total += padded(sizes.get(i, 0))
         v.thread_rows = <void**>self.allocate(self.n_threads * sizeof(void*))
         for t in range(self.n_threads):
+            if v.shared and t:
+                v.thread_rows[t] = v.thread_rows[0]
+                continue
             v.thread_rows[t] = self.allocate(total)
             memset(v.thread_rows[t], 0, total)
-        v.weights_out = NULL
         if v.stage >= BACKWARD:
-            v.weights_out = self.allocate(v.dag.n_edges * v.itemsize)
+            if v.shared and not v.n_directions:
+                widest = int(np.diff(self.dag.out_start).max())
+                v.weights_part = max(WEIGHTS_PART, widest)
+            size = self.n_threads * v.weights_part or v.dag.n_edges
+            v.weights_out = self.allocate(size * v.itemsize)
 
     def set_data(self, inputs, targets=None):
         """Point at C-contiguous rows of the pass's dtype; targets (n, n_outputs) or classes (n,).
@@ -360,40 +374,42 @@ cdef as_array(void* base, int64_t size, dtype):
     return np.asarray(<double[:size]>base)
 
 
-cdef void share(int64_t n, int thread, int n_threads, int64_t* first, int64_t* last) noexcept nogil:
-    """The thread's part of range(n)."""
-    first[0] = n * thread // n_threads
-    last[0] = n * (thread + 1) // n_threads
-
-
 cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
-    """The thread's part of the weights in the order of the outgoing edges."""
+    """The thread's part of the weights in the order of the outgoing edges; then all meet."""
     cdef int64_t first, last
     cdef int64_t start = v.dag.out_start[v.first]  # no signal passes to a unit before
+    if v.stage < BACKWARD or v.weights_part:
+        return
     share(v.dag.n_edges - start, thread, n_threads, &first, &last)
-    v.step.gather_weights(v.dag, start + first, start + last, v.theta, v.weights_out)
+    first += start
+    v.step.gather_weights(v.dag, first, start + last, v.theta,
+                          <char*>v.weights_out + first * v.itemsize)
+    fk_barrier(n_threads)
 
 
 cdef void pass_region(void* context, int thread, int n_threads) noexcept nogil:
     cdef PassView* v = <PassView*>context
-    if v.stage >= BACKWARD:
-        gather_weights(v, thread, n_threads)
-        fk_barrier(n_threads)
+    gather_weights(v, thread, n_threads)
     run_slots(v, thread, n_threads)
 
 
 cdef void run_slots(PassView* v, int thread, int n_threads) noexcept nogil:
-    """Every tile of the thread's slots."""
-    cdef int slot = thread
+    """Every tile of the thread's slots, or the thread's part of every tile."""
+    cdef int slot = 0 if v.shared else thread, stride = 1 if v.shared else n_threads
     cdef int64_t tile
     while slot < v.n_slots:
-        v.slot_loss[slot] = 0
-        v.slot_fault[slot] = fk_fault(-1, -1)
+        if thread == 0 or not v.shared:
+            v.slot_loss[slot] = 0
+            v.slot_fault[slot] = fk_fault(-1, -1)
         tile = slot
         while tile < v.n_tiles:
-            run_tile(v, <char*>v.thread_rows[thread], slot, tile)
+            if v.shared:
+                run_tile(v, <char*>v.thread_rows[0], slot, tile, thread, n_threads)
+                fk_barrier(n_threads)
+            else:
+                run_tile(v, <char*>v.thread_rows[thread], slot, tile, 0, 1)
             tile += v.n_slots
-        slot += n_threads
+        slot += stride
 
 
 cdef double total_loss(PassView* v) noexcept nogil:
@@ -403,82 +419,3 @@ cdef double total_loss(PassView* v) noexcept nogil:
     for s in range(v.n_slots):
         total += v.slot_loss[s]
     return total
-
-
-cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile) noexcept nogil:
-    cdef void* activities = rows + v.row_offset[ROWS_ACTIVITIES]
-    cdef void* signals = rows + v.row_offset[ROWS_SIGNALS]
-    cdef void* direct = rows + v.row_offset[ROWS_DIRECT]
-    cdef void* sums = rows + v.row_offset[ROWS_SUMS] if v.out_sums != NULL else NULL
-    cdef int64_t first = tile * v.leaves.tile
-    cdef int n = <int>min(v.n_samples - first, <int64_t>v.leaves.tile)
-    cdef bint add = tile >= v.n_slots, in_metric = tile < v.metric_tiles
-    cdef int n_rows = v.rows if in_metric else 1
-    v.leaves.load(v.inputs, v.dag.n_inputs, v.dag.n_inputs, v.samples, first, n, activities)
-    v.leaves.forward(v.dag, v.theta, activities, signals, n_rows,
-                     v.interpretation == FK_BERNOULLI and v.stage != FORWARD
-                     and v.out_activities == NULL and v.out_outputs == NULL)
-    if v.out_activities != NULL:
-        v.leaves.store(activities, 1, v.dag.position, v.dag.n_units, first, n, v.out_activities)
-    if v.out_outputs != NULL:
-        v.leaves.store(activities, 1, v.dag.outputs, v.dag.n_outputs, first, n, v.out_outputs)
-    if v.stage == FORWARD and not v.with_ranges:
-        return
-    if v.with_ranges:
-        v.leaves.ranges(v.dag, add, activities, v.slots[slot].low, v.slots[slot].high)
-    if v.stage == FORWARD:
-        return
-    run_output(v, rows, n_rows, slot, first, n)
-    if v.stage == OUTPUT:
-        return
-    if v.n_directions and in_metric:
-        note_fault(v, slot, first, run_transfer(v, rows, slot, first, n, add))
-    if v.signals == FK_RATES:
-        return
-    v.leaves.backward(v.dag, v.signals, n_rows, v.first, v.weights_out, activities, direct,
-                      signals, sums)
-    if v.out_modulus != NULL:
-        v.leaves.store(<char*>signals + v.leaves.tile * v.itemsize, 2, v.dag.position,
-                       v.dag.n_units, first, n, v.out_modulus)
-    if v.out_sums != NULL:
-        v.leaves.store(sums, 1, v.dag.position, v.dag.n_units, first, n,
-                       v.out_sums)
-    if v.stage == STATISTICS:
-        if v.shift != NULL:
-            v.leaves.centre(v.dag, v.shift, activities)
-        v.leaves.statistics(v.dag, v.statistics if in_metric else FK_NO_METRIC, n_rows, add,
-                            activities, signals,
-                            &v.slots[slot])
-
-
-cdef void note_fault(PassView* v, int slot, int64_t first, fk_fault fault) noexcept nogil:
-    """Keeps the first fault of a slot, `first` being the tile's first sample."""
-    if fault.sample >= 0 and v.slot_fault[slot].sample < 0:
-        v.slot_fault[slot] = fk_fault(first + fault.sample, fault.output)
-
-
-cdef void run_output(PassView* v, char* rows, int n_rows, int slot, int64_t first,
-                     int n) noexcept nogil:
-    """Losses and direct terms of a tile; without targets the losses mean nothing."""
-    cdef double[64] losses
-    cdef void* direct = rows + v.row_offset[ROWS_DIRECT]
-    cdef void* targets = rows + v.row_offset[ROWS_TARGETS]
-    cdef fk_fault fault
-    cdef int t
-    if v.targets != NULL:
-        v.leaves.load(v.targets, v.dag.n_outputs, v.dag.n_outputs, v.samples, first, n, targets)
-    elif v.classes != NULL:
-        v.leaves.load_classes(v.classes, 1, v.dag.n_outputs, v.samples, first, n, targets)
-    fault = v.leaves.output(v.dag, v.interpretation, n, v.out_output_metric == NULL,
-                            rows + v.row_offset[ROWS_ACTIVITIES],
-                            rows + v.row_offset[ROWS_SIGNALS], n_rows, targets, direct, losses)
-    if v.out_output_metric != NULL:
-        v.leaves.store(<char*>direct + v.leaves.tile * v.itemsize, 2, NULL, v.dag.n_outputs,
-                       first, n, v.out_output_metric)
-    if v.targets != NULL or v.classes != NULL:
-        note_fault(v, slot, first, fault)
-    for t in range(n):
-        v.slot_loss[slot] += losses[t]
-        if v.sample_loss != NULL:
-            v.sample_loss[first + t] = losses[t]
-

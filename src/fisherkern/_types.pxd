@@ -28,6 +28,8 @@ cdef extern from "simd/fk.h" nogil:
         const int64_t* packed
         const int64_t* indptr
         const int32_t* position
+        int32_t n_levels
+        const int32_t* level_starts
 
     ctypedef struct fk_slot:
         void* gradient
@@ -50,11 +52,12 @@ cdef extern from "simd/fk.h" nogil:
                              void*) noexcept nogil
         void (*store)(const void*, int, const int32_t*, int64_t, int64_t, int, void*) noexcept nogil
         void (*activate)(int, double, const void*, void*, void*) noexcept nogil
-        void (*forward)(const fk_dag*, const void*, void*, void*, int, int) noexcept nogil
+        void (*forward)(const fk_dag*, int32_t, int32_t, const void*, void*, void*, int,
+                        int) noexcept nogil
         fk_fault (*output)(const fk_dag*, int, int, int, const void*, const void*, int,
                            const void*, void*, double*) noexcept nogil
-        void (*backward)(const fk_dag*, int, int, int, const void*, const void*, const void*,
-                         void*, void*) noexcept nogil
+        void (*backward)(const fk_dag*, int, int, int32_t, int32_t, const void*, const void*,
+                         const void*, void*, void*) noexcept nogil
         void (*roots)(const fk_dag*, int, int, int, const void*, const void*, int, const void*,
                       void*) noexcept nogil
         void (*identity_roots)(const fk_dag*, int, int, const void*, const void*, int,
@@ -70,9 +73,9 @@ cdef extern from "simd/fk.h" nogil:
                                 double*) noexcept nogil
         void (*draw)(const fk_dag*, int, int, const void*, const void*, int, const void*,
                      void*) noexcept nogil
-        void (*centre)(const fk_dag*, const void*, void*) noexcept nogil
-        void (*ranges)(const fk_dag*, int, const void*, void*, void*) noexcept nogil
-        void (*statistics)(const fk_dag*, int, int, int, const void*, const void*,
+        void (*centre)(int32_t, int32_t, const void*, void*) noexcept nogil
+        void (*ranges)(int32_t, int32_t, int, const void*, void*, void*) noexcept nogil
+        void (*statistics)(const fk_dag*, int32_t, int32_t, int, int, int, const void*, const void*,
                            const fk_slot*) noexcept nogil
 
     ctypedef struct fk_solve:
@@ -109,6 +112,7 @@ cdef extern from "simd/fk.h" nogil:
         void (*mask)(int64_t, int64_t, const uint8_t*, void*) noexcept nogil
         double (*decrement)(const fk_dag*, const void*, int32_t, const void*,
                             const void*) noexcept nogil
+        int (*lands)(const void*, const void*, int64_t, int64_t, double) noexcept nogil
         void (*advance)(void*, const void*, const void*, int64_t, int64_t, double) noexcept nogil
 
     const fk_tile_leaves* fk_tile_select(int is_double, int tile)

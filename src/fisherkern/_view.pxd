@@ -39,7 +39,8 @@ cdef struct PassView:
     int itemsize, stage, signals, statistics, interpretation, rows, first
     int n_directions, group
     const void* theta
-    void* weights_out
+    void* weights_out            # by outgoing edges; or a part of them for each thread
+    int64_t weights_part         # edges of a part, or 0
     const void* inputs           # (n, n_inputs)
     const void* targets          # (n, n_outputs), or NULL
     const int64_t* classes       # (n,), or NULL
@@ -51,6 +52,8 @@ cdef struct PassView:
     int64_t n_samples, n_tiles
     int64_t metric_tiles         # the first ones alone add to the metric
     int n_slots
+    bint shared                  # the threads share each tile, and its rows
+    bint adds                    # the accumulators were made ready: the first tiles add, too
     void** thread_rows
     int64_t[<int>N_ROWS] row_offset
     double* sample_loss          # (n_samples,), or NULL

@@ -2,7 +2,7 @@
  * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). */
 
 FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int modulus, int squares,
-                                   const REAL *weights_out, const REAL *activities,
+                                   int64_t start, const REAL *weights_out, const REAL *activities,
                                    const REAL *direct, REAL *signals, REAL *unreduced)
 {
     enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
@@ -19,7 +19,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     for (int c = 0; c < VECS; c += WIDTH) {
         VEC sum[SUMS] = {0};
         const VEC *b = sum, *m = sum + WIDTH;
-        NAME(gather)(WIDTH, modulus, weights_out + edge, dag->out_target + edge,
+        NAME(gather)(WIDTH, modulus, weights_out + (edge - start), dag->out_target + edge,
                      dag->out_start[p + 1] - edge, signals + c * LANES, stride, sum);
         EACH(v, WIDTH) {
             const VEC slope = ((const VEC *)r)[c + v];
@@ -38,23 +38,25 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     }
 }
 
-/* Units from the last position down to `first`, with one or two rows per unit; `unreduced`, where
- * given, receives the sums over the outgoing edges of the modulus (without an output's own term). */
-static void NAME(backward)(const fk_dag *dag, int kind, int rows, int first,
+/* Units from position last - 1 down to `first`, with one or two rows per unit; `weights_out` are
+ * those of their outgoing edges. `unreduced`, where given, receives the sums over the outgoing edges
+ * of the modulus (without an output's own term). */
+static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first, int32_t last,
                            const void *weights_out, const void *activities, const void *direct,
                            void *signals, void *unreduced)
 {
+    const int64_t start = dag->out_start[first];
     if (rows == 1)
-        for (int32_t p = dag->n_units - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 1, 0, 0, weights_out, activities, direct, signals, 0);
+        for (int32_t p = last - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 1, 0, 0, start, weights_out, activities, direct, signals, 0);
     else if (kind == FK_VALUES_MODULUS)
-        for (int32_t p = dag->n_units - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 1, 0, weights_out, activities, direct, signals,
+        for (int32_t p = last - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 1, 0, start, weights_out, activities, direct, signals,
                                 unreduced);
     else if (kind == FK_VALUES_SQUARES)
-        for (int32_t p = dag->n_units - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 1, weights_out, activities, direct, signals, 0);
+        for (int32_t p = last - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 0, 1, start, weights_out, activities, direct, signals, 0);
     else
-        for (int32_t p = dag->n_units - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 0, weights_out, activities, direct, signals, 0);
+        for (int32_t p = last - 1; p >= first; p--)
+            NAME(backward_unit)(dag, p, 2, 0, 0, start, weights_out, activities, direct, signals, 0);
 }

@@ -59,6 +59,8 @@ typedef struct {
     const int64_t *packed;         /* (n_units,) offset of the unit's packed lower triangle */
     const int64_t *indptr;         /* (n_units - n_inputs + 1,) block offsets, public unit order */
     const int32_t *position;       /* (n_units,) position of a public unit number */
+    int32_t n_levels;              /* the inputs are the first */
+    const int32_t *level_starts;   /* (n_levels + 1,) positions */
 } fk_dag;
 
 /* One accumulation slot: sums over the samples of its tiles, in theta's layout. */
@@ -87,12 +89,12 @@ typedef struct {
     void (*store)(const void *rows, int stride, const int32_t *positions, int64_t width,
                   int64_t first, int n_samples, void *out);
     void (*activate)(int code, double leaky_slope, const void *z, void *activities, void *slopes);
-    void (*forward)(const fk_dag *dag, const void *theta, void *activities, void *signals,
-                    int rows, int only_losses);
+    void (*forward)(const fk_dag *dag, int32_t first, int32_t last, const void *theta,
+                    void *activities, void *signals, int rows, int only_losses);
     fk_fault (*output)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
                        const void *activities, const void *signals, int rows,
                        const void *targets, void *direct, double *losses);
-    void (*backward)(const fk_dag *dag, int signals_kind, int rows, int first,
+    void (*backward)(const fk_dag *dag, int signals_kind, int rows, int32_t first, int32_t last,
                      const void *weights_out, const void *activities, const void *direct,
                      void *signals, void *unreduced);
     void (*roots)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
@@ -114,10 +116,11 @@ typedef struct {
                             const void *activities, const void *rates, double *factor);
     void (*draw)(const fk_dag *dag, int interpretation, int n_samples, const void *activities,
                  const void *signals, int rows, const void *random, void *targets);
-    void (*centre)(const fk_dag *dag, const void *shift, void *activities);
-    void (*ranges)(const fk_dag *dag, int add, const void *activities, void *low, void *high);
-    void (*statistics)(const fk_dag *dag, int kind, int rows, int add, const void *activities,
-                       const void *signals, const fk_slot *slot);
+    void (*centre)(int32_t first, int32_t last, const void *shift, void *activities);
+    void (*ranges)(int32_t first, int32_t last, int add, const void *activities, void *low,
+                   void *high);
+    void (*statistics)(const fk_dag *dag, int32_t first, int32_t last, int kind, int rows, int add,
+                       const void *activities, const void *signals, const fk_slot *slot);
 } fk_tile_leaves;
 
 /* How a metric is damped before it is inverted (absolute: epsilon added to the diagonal). */
@@ -163,6 +166,8 @@ typedef struct {
     void (*mask)(int64_t first, int64_t last, const uint8_t *frozen, void *values);
     double (*decrement)(const fk_dag *dag, const void *shift, int32_t unit, const void *gradient,
                         const void *direction);
+    int (*lands)(const void *origin, const void *direction, int64_t first, int64_t last,
+                 double rate);
     void (*advance)(void *theta, const void *origin, const void *direction, int64_t first,
                     int64_t last, double rate);
 } fk_step_leaves;

@@ -13,13 +13,13 @@ FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, 
     }
 }
 
-/* The unit's first signal row gets its slopes, or the z that a Bernoulli output works on.
+/* Units at positions [first, last). The unit's first signal row gets its slopes, or the z that a Bernoulli output works on.
  * With only_losses, a Bernoulli output that feeds no unit has no activity: its layer works on z. */
-static void NAME(forward)(const fk_dag *dag, const void *theta, void *activities_, void *signals_,
-                          int rows, int only_losses)
+static void NAME(forward)(const fk_dag *dag, int32_t first, int32_t last, const void *theta,
+                          void *activities_, void *signals_, int rows, int only_losses)
 {
     REAL *activities = activities_, *signals = signals_;
-    for (int32_t p = dag->n_inputs; p < dag->n_units; p++) {
+    for (int32_t p = first; p < last; p++) {
         const int64_t block = dag->block[p];
         REAL z[FK_TILE] __attribute__((aligned(64)));
         NAME(preactivations)((const REAL *)theta + block, dag->source + block, dag->fan_in[p],

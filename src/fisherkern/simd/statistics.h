@@ -104,10 +104,12 @@ FK_INLINE void NAME(unit_block)(const fk_dag *dag, int32_t p, int rows, int add,
     if (i < size) NAME(block_rows)(1, add, activities, source, i, c, packed);
 }
 
-static void NAME(statistics)(const fk_dag *dag, int kind, int rows, int add,
-                             const void *activities, const void *signals, const fk_slot *slot)
+/* Units at positions [first, last). */
+static void NAME(statistics)(const fk_dag *dag, int32_t first, int32_t last, int kind, int rows,
+                             int add, const void *activities, const void *signals,
+                             const fk_slot *slot)
 {
-    for (int32_t p = dag->n_inputs; p < dag->n_units; p++) {
+    for (int32_t p = first; p < last; p++) {
         if (kind == FK_DIAGONAL)
             NAME(unit_moments)(dag, p, FK_DIAGONAL, rows, add, activities, signals, slot);
         else if (kind == FK_QUASI_DIAGONAL)
@@ -119,22 +121,22 @@ static void NAME(statistics)(const fk_dag *dag, int kind, int rows, int add,
     }
 }
 
-/* Moves the origin of the activities to `shift`, in place, after the backward pass: moments
+/* Moves the origin of the activities at positions [first, last) to `shift`, in place, after the backward pass: moments
  * about a point near the mean keep their digits in float32 [O (25)]. */
-static void NAME(centre)(const fk_dag *dag, const void *shift_, void *activities_)
+static void NAME(centre)(int32_t first, int32_t last, const void *shift_, void *activities_)
 {
     const REAL *shift = shift_;
-    for (int32_t p = 0; p < dag->n_units; p++) {
+    for (int32_t p = first; p < last; p++) {
         REAL *a = (REAL *)activities_ + (size_t)p * FK_TILE;
         if (shift[p] != 0) EACH_SAMPLE a[t] -= shift[p];
     }
 }
 
-static void NAME(ranges)(const fk_dag *dag, int add, const void *activities_, void *low_,
-                         void *high_)
+static void NAME(ranges)(int32_t first, int32_t last, int add, const void *activities_,
+                         void *low_, void *high_)
 {
     REAL *low = low_, *high = high_;
-    for (int32_t p = 0; p < dag->n_units; p++) {
+    for (int32_t p = first; p < last; p++) {
         const REAL *a = (const REAL *)activities_ + (size_t)p * FK_TILE;
         REAL lowest = add && low[p] < a[0] ? low[p] : a[0];
         REAL highest = add && high[p] > a[0] ? high[p] : a[0];

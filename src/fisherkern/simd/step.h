@@ -18,11 +18,12 @@
 #define LARGEST FLT_MAX
 #endif
 
+/* Weights of the outgoing edges [first, last), the first of them at `weights_out`. */
 static void NAME(gather_weights)(const fk_dag *dag, int64_t first, int64_t last, const void *theta,
                                  void *weights_out)
 {
     for (int64_t e = first; e < last; e++)
-        ((REAL *)weights_out)[e] = ((const REAL *)theta)[dag->out_parameter[e]];
+        ((REAL *)weights_out)[e - first] = ((const REAL *)theta)[dag->out_parameter[e]];
 }
 
 /* Adds the slots in their order into the first and scales the sum. */
@@ -243,14 +244,15 @@ FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *sol
             by_range ? 0 : (REAL)solve->value / damped,
         };
         const double promised = NAME(quasi_diagonal_block)(
-            solve, by_range, &unit, damped, block, size, dag->indptr[last] - block, dag->source,
-            gradient, diagonal, crosses, direction);
+            solve, by_range, &unit, damped, block, size,
+            direction == gradient ? size : dag->indptr[last] - block, dag->source, gradient,
+            diagonal, crosses, direction);
         if (decrement) decrement[k] = promised;
     }
 }
 
 /* [O Prop. 25] with damping as docs/methods.md, and each unit's direction . G where `decrement` is
- * given; O(n_edges). */
+ * given; the direction may take the gradient's place. O(n_edges). */
 static void NAME(quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first,
                                  int32_t last, const void *gradient, const void *diagonal,
                                  const void *cross, void *direction, double *decrement)
@@ -374,11 +376,28 @@ static void NAME(advance)(void *theta, const void *origin, const void *direction
             ((const REAL *)origin)[i] + (REAL)rate * ((const REAL *)direction)[i];
 }
 
+/* Whether every value that `advance` would make is finite. */
+static int NAME(lands)(const void *origin, const void *direction, int64_t first, int64_t last,
+                       double rate)
+{
+    const REAL infinite = INFINITY;
+    INT largest = 0, limit;
+    memcpy(&limit, &infinite, sizeof limit);
+    for (int64_t i = first; i < last; i++) {
+        const REAL size = MATH(fabs)(((const REAL *)origin)[i]
+                                     + (REAL)rate * ((const REAL *)direction)[i]);
+        INT bits; /* of values that are not negative, in the values' order; NaN above infinity */
+        memcpy(&bits, &size, sizeof bits);
+        largest = bits > largest ? bits : largest;
+    }
+    return largest < limit;
+}
+
 static const fk_step_leaves NAME(step_leaves) = {
     NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
     LANES, NAME(unit_system), NAME(unit_systems), NAME(cholesky), NAME(unit_direction),
     NAME(full_system), NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask),
-    NAME(decrement), NAME(advance),
+    NAME(decrement), NAME(lands), NAME(advance),
 };
 
 #undef ROUNDING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,6 +74,34 @@ def w4(seed: int = 0) -> Workload:
     net = fk.Network(64, np.column_stack([sources, np.repeat(targets, 8)]), dtype="float32",
                      outputs=range(20_000 - 32, 20_000), rng=rng)
     return net, _normal(64, 64, rng), _normal(64, 32, rng)
+
+
+def w5(n_edges: int, fan_in: int = 16, seed: int = 0
+       ) -> tuple[np.ndarray, Callable[[np.ndarray], fk.Network], np.ndarray, np.ndarray]:
+    """Scale: 1000 inputs, 8 hidden tanh layers, 64 classes, 32 samples, float32.
+
+    Each unit has `fan_in` random sources in the layer before it, drawn with replacement. Returns
+    (edges, what makes the network of them, X, Y), so that building can be measured.
+    """
+    rng = np.random.default_rng(seed)
+    width = max(1, round(n_edges / fan_in / 8))
+    sizes = [1000, *[width] * 8, 64]
+    edges = np.empty((fan_in * sum(sizes[1:]), 2), np.int32)
+    row, start = 0, 0
+    for below, above in pairwise(sizes):
+        gap = edges[row:row + fan_in * above]
+        for part in np.array_split(gap, max(1, len(gap) >> 20)):  # draws are of eight bytes each
+            part[:, 0] = rng.integers(start, start + below, len(part))
+        gap[:, 1] = np.repeat(np.arange(start + below, start + below + above, dtype=np.int32),
+                              fan_in)
+        row, start = row + len(gap), start + below
+    n_units = sum(sizes)
+
+    def build(edges: np.ndarray) -> fk.Network:
+        return fk.Network(1000, edges, outputs=range(n_units - 64, n_units), dtype="float32",
+                          interpretation="softmax", allow_parallel=True, rng=rng)
+
+    return edges, build, _normal(32, 1000, rng), rng.integers(64, size=32)
 
 
 def _normal(n_samples: int, width: int, rng: np.random.Generator) -> np.ndarray:

@@ -267,8 +267,8 @@ class _Run:
             raise_fault(self.trainer.batch, self.kept[rows[first:]])
         except ValueError as error:
             raise ValueError(f"{error}, {left}") from None
-        raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite {left} (a smaller learning rate or a "
-                                 "larger damping may help)")
+        raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite {left} (a smaller "
+                                 "learning rate or a larger damping may help)")
 
     def _after(self, done: int) -> None:
         """Validation, callbacks and checkpoint after `done` steps."""

@@ -174,11 +174,6 @@ cdef class Dag:
         block[n_inputs:] = self.indptr[:-1]
         self.block = block[order]
         self.fan_in = fan_in[order].astype(np.int32)
-        size = self.fan_in.astype(np.int64) + 1
-        size[:n_inputs] = 0
-        triangle = size * (size + 1) // 2
-        self.packed = np.concatenate([[0], np.cumsum(triangle)])[:-1].astype(np.int64)
-        self.view.n_blocks = int(triangle.sum())
         out_edge, self.out_start = counting_order(source, n_units)
         self.out_target = target[out_edge]
         self._keep["out_parameter"] = parameter[out_edge]
@@ -196,11 +191,11 @@ cdef class Dag:
         cdef const int32_t[::1] out_target = _padded(self.out_target)
         cdef const int32_t[::1] out_parameter = _padded(self._keep["out_parameter"])
         cdef const int64_t[::1] block = self.block, out_start = self.out_start
-        cdef const int64_t[::1] packed = self.packed, indptr = self.indptr
+        cdef const int64_t[::1] indptr = self.indptr
         cdef const int32_t[::1] level_starts = self.level_starts
         cdef const uint8_t[::1] code = activation[order], kept = keeps[order]
         self._keep = (position, output, slots, fan_in, source, out_target, out_parameter, block,
-                      out_start, packed, indptr, level_starts, code, kept)
+                      out_start, indptr, level_starts, code, kept)
         v = &self.view
         v.n_units, v.n_inputs, v.n_outputs = n_units, n_inputs, len(outputs)
         v.leaky_slope = leaky_slope
@@ -209,7 +204,21 @@ cdef class Dag:
         v.activation, v.keeps = &code[0], &kept[0]
         v.block, v.fan_in, v.source = &block[0], &fan_in[0], &source[0]
         v.out_start, v.out_target = &out_start[0], &out_target[0]
-        v.out_parameter, v.packed, v.indptr = &out_parameter[0], &packed[0], &indptr[0]
+        v.out_parameter, v.indptr = &out_parameter[0], &indptr[0]
+
+    @property
+    def packed(self):
+        """(n_units,) offsets of the units' packed lower triangles; made when first asked for."""
+        if self._packed is None:
+            size = self.fan_in.astype(np.int64) + 1
+            size[:self.view.n_inputs] = 0
+            ends = np.cumsum(size * (size + 1) // 2)
+            self._packed = np.concatenate([[0], ends[:-1]])
+            self._point(self._packed, ends[-1])
+        return self._packed
+
+    def _point(self, const int64_t[::1] packed, int64_t n_blocks):
+        self.view.packed, self.view.n_blocks = &packed[0], n_blocks
 
 
 def _padded(array):

@@ -30,8 +30,25 @@ from ._view cimport (
     ROWS_UNREDUCED_START, STATISTICS,
 )
 
-cdef extern from "<stdlib.h>" nogil:
-    int posix_memalign(void** memory, size_t alignment, size_t size)
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    #endif
+    /* Large memory lies in large pages where the system has them: rows are read at random, and each
+     * read of a small page would first have to find it. */
+    static int fk_allocate(void **memory, size_t size)
+    {
+        const size_t page = (size_t)1 << 21;
+        if (posix_memalign(memory, size < 2 * page ? 64 : page, size)) return 0;
+    #ifdef MADV_HUGEPAGE
+        if (size >= 2 * page) madvise(*memory, size, MADV_HUGEPAGE);
+    #endif
+        return 1;
+    }
+    """
+    bint fk_allocate(void** memory, size_t size) nogil
 
 cdef enum:
     MAX_SLOTS = 16              # accumulators of small networks
@@ -136,7 +153,7 @@ cdef class Pass:
 
     cdef void* allocate(self, int64_t n_bytes) except NULL:
         cdef void* memory = NULL
-        if posix_memalign(&memory, 64, max(64, padded(n_bytes))):
+        if not fk_allocate(&memory, max(64, padded(n_bytes))):
             raise MemoryError(f"no memory for a kernel buffer of {n_bytes / 2**20:.0f} MiB")
         self._memory.append(<size_t>memory)
         return memory
@@ -146,7 +163,10 @@ cdef class Pass:
         cdef int64_t P = v.dag.n_parameters
         cdef int n_arrays = 1 + (v.statistics in (FK_DIAGONAL, FK_QUASI_DIAGONAL)) \
             + (v.statistics == FK_QUASI_DIAGONAL)
-        cdef int64_t blocks = v.dag.n_blocks if v.statistics == FK_UNITWISE else 0
+        cdef int64_t blocks = 0
+        if v.statistics == FK_UNITWISE:
+            self.dag.packed  # which sets its offsets
+            blocks = v.dag.n_blocks
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
         # a unit's block may be written past its end, where another thread's begins
         v.shared = 3 * P * v.itemsize > SLOT_BUDGET and v.statistics != FK_UNITWISE
@@ -343,7 +363,7 @@ def activate(rows, int code, double leaky_slope):
     cdef double[:, ::1] a = out
     cdef int64_t i, t
     cdef void* memory = NULL
-    if posix_memalign(&memory, 64, 2 * 64 * sizeof(double)):
+    if not fk_allocate(&memory, 2 * 64 * sizeof(double)):
         raise MemoryError("no memory for one row of activities")
     cdef double* aligned = <double*>memory
     for i in range(z.shape[0]):

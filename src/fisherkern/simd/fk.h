@@ -56,7 +56,8 @@ typedef struct {
     const int64_t *out_start;      /* (n_units + 1,) */
     const int32_t *out_target;     /* (n_edges,) position of the target */
     const int32_t *out_parameter;  /* (n_edges,) index of the weight in theta */
-    const int64_t *packed;         /* (n_units,) offset of the unit's packed lower triangle */
+    const int64_t *packed;         /* (n_units,) offset of the unit's packed lower triangle;
+                                    * with n_blocks, set for unitwise passes */
     const int64_t *indptr;         /* (n_units - n_inputs + 1,) block offsets, public unit order */
     const int32_t *position;       /* (n_units,) position of a public unit number */
     int32_t n_levels;              /* the inputs are the first */

@@ -5,6 +5,11 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
+cdef enum:
+    WIDE_LEVEL = 1 << 16  # units, whose rows of one tile take 4 MiB at least
+    AHEAD = 2             # units whose rows are asked for before their turn
+
+
 cdef counting_order(const int32_t[:] keys, int64_t n_keys):
     """Stable order of `keys` in [0, n_keys), and the offset of each key's group; O(n)."""
     cdef int64_t i, n = keys.shape[0]
@@ -199,6 +204,7 @@ cdef class Dag:
         v = &self.view
         v.n_units, v.n_inputs, v.n_outputs = n_units, n_inputs, len(outputs)
         v.leaky_slope = leaky_slope
+        v.ahead = AHEAD if self.widest_level > WIDE_LEVEL else 0
         v.n_levels, v.level_starts = level_starts.shape[0] - 1, &level_starts[0]
         v.outputs, v.output_slot, v.position = &output[0], &slots[0], &position[0]
         v.activation, v.keeps = &code[0], &kept[0]

@@ -19,8 +19,8 @@ from ._openmp cimport fk_barrier, fk_parallel
 from ._simd cimport step_leaves, tile_leaves
 from ._tile cimport run_tile, share
 from ._types cimport (
-    FK_BERNOULLI, FK_DIAGONAL, FK_FULL, FK_GROUP, FK_NO_METRIC, FK_QUASI_DIAGONAL, FK_RATES,
-    FK_SOFTMAX, FK_SPHERICAL, FK_UNITWISE, FK_VALUES, FK_VALUES_DRAWS, FK_VALUES_FISHER,
+    FK_BERNOULLI, FK_DIAGONAL, FK_FULL, FK_GROUP, FK_MAX_LANES, FK_NO_METRIC, FK_QUASI_DIAGONAL,
+    FK_RATES, FK_SOFTMAX, FK_SPHERICAL, FK_UNITWISE, FK_VALUES, FK_VALUES_DRAWS, FK_VALUES_FISHER,
     FK_VALUES_MODULUS, FK_VALUES_SQUARES, fk_fault, fk_slot,
 )
 from ._view cimport (
@@ -176,7 +176,7 @@ cdef class Pass:
         elif v.stage == STATISTICS:
             v.n_slots = max(1, min(v.n_slots, max(2, SLOT_BUDGET // size)))
         v.slot_stride = padded(P * v.itemsize) // v.itemsize
-        v.block_stride = padded((blocks + 3) * v.itemsize) // v.itemsize  # put_ahead
+        v.block_stride = padded((blocks + FK_MAX_LANES) * v.itemsize) // v.itemsize  # put_ahead
         v.unit_stride = padded(v.dag.n_units * v.itemsize) // v.itemsize
         v.slots = <fk_slot*>self.allocate(v.n_slots * sizeof(fk_slot))
         v.slot_loss = <double*>self.allocate(v.n_slots * sizeof(double))

@@ -30,6 +30,7 @@ cdef extern from "simd/fk.h" nogil:
         const int32_t* position
         int32_t n_levels
         const int32_t* level_starts
+        int32_t ahead
 
     ctypedef struct fk_slot:
         void* gradient

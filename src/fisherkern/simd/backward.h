@@ -2,13 +2,17 @@
  * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). */
 
 FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int modulus, int squares,
-                                   int64_t start, const REAL *weights_out, const REAL *activities,
+                                   int32_t first, int64_t start, const REAL *weights_out, const REAL *activities,
                                    const REAL *direct, REAL *signals, REAL *unreduced)
 {
     enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
     const size_t stride = (size_t)rows * FK_TILE;
     const int64_t edge = dag->out_start[p];
     const int32_t slot = dag->output_slot[p];
+    const int32_t next = p - dag->ahead;
+    if (dag->ahead && next >= first)
+        NAME(ask_for)(signals, stride, dag->out_target + dag->out_start[next],
+                      dag->out_start[next + 1] - dag->out_start[next]);
     REAL *own = signals + (size_t)p * stride;
     REAL buffer[FK_TILE] __attribute__((aligned(64)));
     if (dag->out_start[p] == dag->out_start[p + 1] && slot >= 0 && !squares && !unreduced) {
@@ -48,15 +52,15 @@ static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first,
     const int64_t start = dag->out_start[first];
     if (rows == 1)
         for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 1, 0, 0, start, weights_out, activities, direct, signals, 0);
+            NAME(backward_unit)(dag, p, 1, 0, 0, first, start, weights_out, activities, direct, signals, 0);
     else if (kind == FK_VALUES_MODULUS)
         for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 1, 0, start, weights_out, activities, direct, signals,
+            NAME(backward_unit)(dag, p, 2, 1, 0, first, start, weights_out, activities, direct, signals,
                                 unreduced);
     else if (kind == FK_VALUES_SQUARES)
         for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 1, start, weights_out, activities, direct, signals, 0);
+            NAME(backward_unit)(dag, p, 2, 0, 1, first, start, weights_out, activities, direct, signals, 0);
     else
         for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 0, start, weights_out, activities, direct, signals, 0);
+            NAME(backward_unit)(dag, p, 2, 0, 0, first, start, weights_out, activities, direct, signals, 0);
 }

@@ -6,8 +6,8 @@ FK_INLINE int64_t NAME(sample)(const int64_t *samples, int64_t first, int n_samp
     return samples ? samples[place] : place;
 }
 
-/* Four entries of four samples into four rows. */
-FK_INLINE void NAME(transpose)(const REAL *const *x, REAL *rows)
+/* Four values from each of four places into columns: rows of four, `stride` values apart. */
+FK_INLINE void NAME(transpose)(const REAL *const *x, size_t stride, REAL *rows)
 {
     QUAD in[4];
     EACH(k, 4) memcpy(&in[k], x[k], sizeof in[k]);
@@ -15,11 +15,10 @@ FK_INLINE void NAME(transpose)(const REAL *const *x, REAL *rows)
     const QUAD b = SHUFFLE_QUADS(in[2], in[3], 0, 4, 1, 5);
     const QUAD c = SHUFFLE_QUADS(in[0], in[1], 2, 6, 3, 7);
     const QUAD d = SHUFFLE_QUADS(in[2], in[3], 2, 6, 3, 7);
-    QUAD *out = (QUAD *)rows;
-    out[0] = SHUFFLE_QUADS(a, b, 0, 1, 4, 5);
-    out[FK_TILE / 4] = SHUFFLE_QUADS(a, b, 2, 3, 6, 7);
-    out[2 * FK_TILE / 4] = SHUFFLE_QUADS(c, d, 0, 1, 4, 5);
-    out[3 * FK_TILE / 4] = SHUFFLE_QUADS(c, d, 2, 3, 6, 7);
+    *(QUAD *)rows = SHUFFLE_QUADS(a, b, 0, 1, 4, 5);
+    *(QUAD *)(rows + stride) = SHUFFLE_QUADS(a, b, 2, 3, 6, 7);
+    *(QUAD *)(rows + 2 * stride) = SHUFFLE_QUADS(c, d, 0, 1, 4, 5);
+    *(QUAD *)(rows + 3 * stride) = SHUFFLE_QUADS(c, d, 2, 3, 6, 7);
 }
 
 /* Transposes the chosen rows of data (n, stride), their first `width` entries, into rows of the
@@ -38,7 +37,7 @@ static void NAME(load)(const void *data_, int64_t stride, int64_t width, const i
                 x[k] = data + NAME(sample)(samples, first, n_samples, t + k) * stride + i0;
             int64_t i = i0;
             for (; i + 4 <= stop; i += 4) {
-                NAME(transpose)(x, rows + i * FK_TILE + t);
+                NAME(transpose)(x, FK_TILE, rows + i * FK_TILE + t);
                 EACH(k, 4) x[k] += 4;
             }
             for (; i < stop; i++)

@@ -62,6 +62,8 @@ typedef struct {
     const int32_t *position;       /* (n_units,) position of a public unit number */
     int32_t n_levels;              /* the inputs are the first */
     const int32_t *level_starts;   /* (n_levels + 1,) positions */
+    int32_t ahead;                 /* units whose rows are asked for before their turn: levels too
+                                    * wide for the caches; or 0 */
 } fk_dag;
 
 /* One accumulation slot: sums over the samples of its tiles, in theta's layout. */

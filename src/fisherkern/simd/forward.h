@@ -20,6 +20,7 @@ static void NAME(forward)(const fk_dag *dag, int32_t first, int32_t last, const 
 {
     REAL *activities = activities_, *signals = signals_;
     for (int32_t p = first; p < last; p++) {
+        if (dag->ahead) NAME(ask_for_sources)(dag, (int64_t)p + dag->ahead, last, activities);
         const int64_t block = dag->block[p];
         REAL z[FK_TILE] __attribute__((aligned(64)));
         NAME(preactivations)((const REAL *)theta + block, dag->source + block, dag->fan_in[p],

@@ -1,5 +1,22 @@
 /* The inner loop of the passes: weighted sums of rows over the edges of a unit, in registers. */
 
+/* Asks for the first rows that a gather will read, each of `values` values. */
+FK_INLINE void NAME(ask_for)(const REAL *base, size_t values, const int32_t *rows, int64_t n)
+{
+    enum { MOST = 32, LINE = 64 / REAL_BYTES };
+    for (int64_t e = 0; e < n && e < MOST; e++)
+        for (size_t i = 0; i < values; i += LINE)
+            __builtin_prefetch(base + (size_t)rows[e] * values + i);
+}
+
+/* The rows of the sources of the unit at position p, if that is before `last`. */
+FK_INLINE void NAME(ask_for_sources)(const fk_dag *dag, int64_t p, int32_t last,
+                                     const REAL *activities)
+{
+    if (p < last)
+        NAME(ask_for)(activities, FK_TILE, dag->source + dag->block[p] + 1, dag->fan_in[p]);
+}
+
 #define SUMS 8 /* vectors of sums under way at a time: they hide the latency of an addition */
 
 FK_INLINE void NAME(gather_edge)(int width, int squares, REAL w, const VEC *row, VEC *sum)

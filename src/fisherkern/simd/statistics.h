@@ -54,55 +54,7 @@ FK_INLINE void NAME(unit_moments)(const fk_dag *dag, int32_t p, int kind, int ro
 #undef ENTRIES
 }
 
-/* Writes or adds the first n of four values, and zeros after them: for arrays where the next three
- * places are written later; up to 3 places past their end. */
-FK_INLINE void NAME(put_ahead)(REAL *place, int n, int add, QUAD value)
-{
-    static const INT kept[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
-    QUAD old = {0};
-    QUAD_BITS mask;
-    memcpy(&mask, kept + 4 - n, sizeof mask);
-    value = (QUAD)((QUAD_BITS)value & mask);
-    if (add) memcpy(&old, place, sizeof old);
-    value += old;
-    memcpy(place, &value, sizeof value);
-}
-
-/* Products of `n_rows` <= 2 entries of a unit's block with all entries up to them. */
-FK_INLINE void NAME(block_rows)(int n_rows, int add, const REAL *activities,
-                                const int32_t *source, int32_t i, const VEC *c, REAL *packed)
-{
-    VEC weighted[2][VECS];
-    EACH(r, n_rows) EACH_VECTOR
-        weighted[r][v] = NAME(entry_row)(activities, source, i + r)[v] * c[v];
-    /* downwards, so that what put_ahead leaves behind a row's end is written after it */
-    for (int32_t j = (i + n_rows - 1) / 4 * 4; j >= 0; j -= 4) {
-        VEC sum[2][4];
-        const VEC *x[4];
-        EACH(k, 4) x[k] = NAME(entry_row)(activities, source,
-                                          j + k < i + n_rows ? j + k : i + n_rows - 1);
-        EACH(r, n_rows) EACH(k, 4) sum[r][k] = (VEC){0};
-        EACH(v, VECS) EACH(k, 4) EACH(r, n_rows) sum[r][k] += weighted[r][v] * x[k][v];
-        EACH(r, n_rows) {
-            const int32_t row = i + r, count = row + 1 - j < 4 ? row + 1 - j : 4;
-            NAME(put_ahead)(packed + (int64_t)row * (row + 1) / 2 + j, count, add,
-                            NAME(totals)(sum[r]));
-        }
-    }
-}
-
-/* Packed lower triangle, rows [bias, weights]; O(fan_in^2 * tile) for one unit. */
-FK_INLINE void NAME(unit_block)(const fk_dag *dag, int32_t p, int rows, int add,
-                                const REAL *activities, const REAL *signals, REAL *blocks)
-{
-    const int32_t *source = dag->source + dag->block[p], size = dag->fan_in[p] + 1;
-    const VEC *c = (const VEC *)(signals + (size_t)p * rows * FK_TILE) + VECS;
-    REAL *packed = blocks + dag->packed[p];
-    int32_t i = 0;
-    for (; i + 2 <= size; i += 2)
-        NAME(block_rows)(2, add, activities, source, i, c, packed);
-    if (i < size) NAME(block_rows)(1, add, activities, source, i, c, packed);
-}
+#include "blocks.h"
 
 /* Units at positions [first, last). */
 static void NAME(statistics)(const fk_dag *dag, int32_t first, int32_t last, int kind, int rows,
@@ -110,6 +62,7 @@ static void NAME(statistics)(const fk_dag *dag, int32_t first, int32_t last, int
                              const fk_slot *slot)
 {
     for (int32_t p = first; p < last; p++) {
+        if (dag->ahead) NAME(ask_for_sources)(dag, (int64_t)p + dag->ahead, last, activities);
         if (kind == FK_DIAGONAL)
             NAME(unit_moments)(dag, p, FK_DIAGONAL, rows, add, activities, signals, slot);
         else if (kind == FK_QUASI_DIAGONAL)

@@ -1,6 +1,8 @@
 """Results are bitwise the same for any number of threads, OpenMP's or Python's."""
 
 import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -113,3 +115,74 @@ def test_training_takes_denormal_results_for_zero_and_nothing_after_it(n_threads
              n_threads=n_threads)
     assert net.theta[1] == np.float32(1e-25)
     assert np.float64(5e-324) * 1.5 > 0
+
+
+OTHER_RUNTIMES = {
+    "torch": """
+import torch
+torch.set_num_threads(2)
+x = torch.ones(300, 300)
+def other():
+    return float((x @ x).relu().sum())
+""",
+    "sklearn": """
+import numpy as np
+from sklearn.cluster import KMeans
+x = np.random.default_rng(0).standard_normal((2000, 20))
+def other():
+    return float(KMeans(5, n_init=1, random_state=0).fit(x).inertia_)
+""",
+    "numba": """
+import numba
+import numpy as np
+x = np.ones(100_000)
+@numba.njit(parallel=True)
+def total(x):
+    sum = 0.0
+    for i in numba.prange(x.size):
+        sum += x[i]
+    return sum
+def other():
+    return total(x)
+""",
+}
+BESIDE_ANOTHER = """
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import fisherkern as fk
+{first}
+def work(n_threads):
+    rng = np.random.default_rng(0)
+    net = fk.Network.layered([40, 60, 50, 7], fan_in=12, rng=0, interpretation="softmax")
+    X = rng.standard_normal((650, 40))
+    Y = rng.integers(7, size=650)
+    optimizer = fk.optimizers.QuasiDiagonalBackpropagatedMetricGradient()
+    fk.train(net, X, Y, optimizer, epochs=2, batch_size=200, rng=0, n_threads=n_threads)
+    return net.theta
+expected, value = work(1), other()
+for i in range(5):
+    assert np.array_equal(work(2), expected) and other() == value
+with ThreadPoolExecutor(4) as pool:
+    ours = [pool.submit(work, 2) for i in range(6)]
+    theirs = [pool.submit(other) for i in range(6)]
+    assert all(np.array_equal(one.result(60), expected) for one in ours)
+    assert all(one.result(60) == value for one in theirs)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    assert np.array_equal(pool.apply_async(work, (2,)).get(60), expected)
+print("well")
+"""
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+@pytest.mark.parametrize("library", OTHER_RUNTIMES)
+def test_beside_another_library_with_threads_of_its_own(library, ours_first):
+    pytest.importorskip(library)
+    script = BESIDE_ANOTHER.format(first=OTHER_RUNTIMES[library])
+    if not ours_first:
+        script = f"import {library}\n" + script
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True,
+                          text=True, timeout=120)
+    assert done.stdout == "well\n", done.stderr

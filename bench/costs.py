@@ -11,7 +11,7 @@ from fisherkern.optimizers import PRESETS, Optimizer
 from . import oracles
 from .loop import optimizer_stepper
 from .pairing import paired
-from .table import conditions, parse_target, update
+from .table import conditions, parse_target, program, update
 
 DAMPING = 1e-4
 # [O Table 1]: iterations in the time of 10,000 of backpropagation; Monte Carlo with one draw
@@ -73,5 +73,5 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    path = parse_target("python -m bench.costs", __doc__, MARK)
+    path = parse_target(program("costs", __doc__), MARK).update
     update(path, MARK, table())

@@ -12,7 +12,7 @@ from fisherkern.optimizers import QuasiDiagonalBackpropagatedMetricGradient
 from . import oracles
 from .loop import optimizer_stepper, stepper
 from .pairing import paired
-from .table import conditions, parse_target, update
+from .table import conditions, parse_target, program, update
 
 OPTIONS: tuple[dict[str, float], ...] = (
     {}, {"metric_fraction": 0.5}, {"metric_fraction": 0.25}, {"metric_every": 2},
@@ -63,5 +63,5 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    target = parse_target("python -m bench.partial_metric", __doc__, MARK)
+    target = parse_target(program("partial_metric", __doc__), MARK).update
     update(target, MARK, table())

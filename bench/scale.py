@@ -1,4 +1,5 @@
-"""W5, memory and time of training 10^6 to 10^8 edges: `python -m bench.scale [EDGES ...]`.
+"""W5, memory and time of training 10^6 to 10^8 edges:
+`python -m bench.scale [EDGES ...] [--update docs/methods.md]`.
 
 Each size is a process of its own. Its memory is that of the whole process, Python and the data
 included: the peaks while the network is built from an array of edges and while it is trained with
@@ -19,9 +20,11 @@ import numpy as np
 import fisherkern as fk
 
 from .memory import reset_peak, status
+from .table import conditions, parse_target, program, update
 from .workloads import w5
 
 STEPS = 6
+MARK = "scale"
 
 
 def measure(n_edges: int, n_threads: int, fan_in: int) -> dict:
@@ -53,24 +56,28 @@ def measure_here(n_edges: int, n_threads: int, fan_in: int) -> dict:
             "ns": 1e9 * step / net.n_edges / X.shape[0]}
 
 
+def table(given: argparse.Namespace) -> str:
+    rows = ["| edges | fan-in | threads | building, s | bytes per edge, building | bytes per edge, "
+            "training | step, s | ns per edge and sample |", "|" + "--:|" * 8]
+    for n_edges in given.edges:
+        for n_threads in given.threads:
+            row = measure(int(n_edges), n_threads, given.fan_in)
+            rows.append("| {edges:,} | {fan_in} | {threads} | {building:.1f} | {built:.1f} | "
+                        "{training:.1f} | {step:.3f} | {ns:.2f} |".format(**row))
+    return "\n".join([*rows, "", conditions()])
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("edges", nargs="*", type=float, default=[1e6, 1e7])
+    parser = program("scale", __doc__)
+    parser.add_argument("edges", nargs="*", type=float, default=[1e6, 1e7, 1e8])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--fan-in", type=int, default=16)
     parser.add_argument("--here", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parse_target(parser, MARK)
     if given.here:
         print(json.dumps(measure_here(given.here, given.threads[0], given.fan_in)))
         return
-    print("| edges | fan-in | threads | building, s | bytes per edge, building | training | "
-          "step, s | ns per edge and sample |")
-    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for n_edges in given.edges:
-        for n_threads in given.threads:
-            print("| {edges:,} | {fan_in} | {threads} | {building:.2f} | {built:.1f} | "
-                  "{training:.1f} | {step:.3f} | {ns:.2f} |".format(
-                      **measure(int(n_edges), n_threads, given.fan_in)), flush=True)
+    update(given.update, MARK, table(given))
 
 
 if __name__ == "__main__":

@@ -77,18 +77,21 @@ def replace(text: str, mark: str, new: str) -> str:
     return text[:text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end):]
 
 
-def parse_target(program: str, description: str | None, mark: str) -> Path | None:
-    """The file of --update, which is checked before anything is measured."""
-    parser = argparse.ArgumentParser(prog=program, description=description)
+def parse_target(parser: argparse.ArgumentParser, mark: str) -> argparse.Namespace:
+    """The arguments with --update, whose file is checked before anything is measured."""
     parser.add_argument("--update", type=Path, metavar="FILE",
                         help=f"put the table between the marks {mark!r} of this file")
-    path = parser.parse_args().update
-    if path is not None:
+    given = parser.parse_args()
+    if given.update is not None:
         try:
-            replace(path.read_text(encoding="utf-8"), mark, "")
+            replace(given.update.read_text(encoding="utf-8"), mark, "")
         except (OSError, ValueError) as error:
             parser.error(str(error))
-    return path
+    return given
+
+
+def program(name: str, description: str | None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
 
 
 def update(path: Path | None, mark: str, new: str) -> None:
@@ -99,5 +102,4 @@ def update(path: Path | None, mark: str, new: str) -> None:
 
 
 if __name__ == "__main__":
-    target = parse_target("python -m bench.table", __doc__, MARK)
-    update(target, MARK, table())
+    update(parse_target(program("table", __doc__), MARK).update, MARK, table())

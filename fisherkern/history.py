@@ -25,6 +25,8 @@ class History:
         Steps done and the held-out mean loss in nats.
     stopped : None, "callback" or "interrupted"
         What ended training before its last step.
+    selected : int or None
+        The steps after which the parameters are those that selection kept.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,7 @@ class History:
         self._elapsed = 0.0
         self.validation: list[tuple[int, float]] = []
         self.stopped: str | None = None
+        self.selected: int | None = None
 
     def extend(self, losses: np.ndarray, rates: np.ndarray, accepted: np.ndarray) -> None:
         """Add a chunk of steps."""
@@ -88,7 +91,8 @@ class History:
         return {"loss": self.loss.tolist(), "bits": self.bits.tolist(),
                 "accepted": self.accepted.tolist(), "learning_rate": self.learning_rate.tolist(),
                 "seconds": self.seconds.tolist(),
-                "validation": [list(pair) for pair in self.validation], "stopped": self.stopped}
+                "validation": [list(pair) for pair in self.validation], "stopped": self.stopped,
+                "selected": self.selected}
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the loss curves on a matplotlib Axes, which is returned."""

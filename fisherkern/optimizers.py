@@ -92,7 +92,7 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
         "damping": 0.0, "range_damping": RANGE_DAMPING, "metric_rate": None, "warm_start": False,
         "rule": "constant", "learning_rate": 0.0, "trust_radius": 0.0, "noise_floor": None,
         "metric_fraction": 1.0, "metric_every": 1, "whole_batch": True, "decay": (0.0, 0.0, 0.0),
-        "n_draws": 1,
+        "n_draws": 1, "prior": False, "averaging": False,
     } | optimizer._settings() | control
     if optimizer.reduction is not None:
         check_memory(net, optimizer.reduction)

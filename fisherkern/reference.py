@@ -511,16 +511,18 @@ def direction(
 
 
 def range_direction(
-    net: NetworkLike, A: Array, G: Array, reduction: str, ranges: Array, damping: float = 1e-3
+    net: NetworkLike, A: Array, G: Array, reduction: str, ranges: Array, damping: float = 1e-3,
+    precision: ArrayLike = 0.0,
 ) -> Array:
     """Step direction with range damping, (P,) (ours: docs/methods.md).
 
     A is the undamped `unitwise_metric` or `full_metric`, with ``whole=True`` where biases are
     frozen; ``ranges`` (n_units,) are max - min of the activities. Once centred, A_ii is damped by
-    damping A_00 R_i^2.
+    damping A_00 R_i^2 and by the prior's ``precision`` (P,), whose pull is in G already.
     """
+    precision = np.broadcast_to(precision, G.shape)
     if reduction == "full":
-        return _full_range_direction(net, A, G, ranges, damping)
+        return _full_range_direction(net, A + np.diag(precision), G, ranges, damping)
     delta = np.zeros_like(G)
     for _, span, sources, _ in blocks(net):
         B, g, frozen = A[span, span], G[span], net.frozen[span]
@@ -530,7 +532,8 @@ def range_direction(
         centred = reduction != "diagonal" and not frozen[0]
         mu = B[0] / B[0, 0] if centred else np.zeros_like(g)
         C, h, R = B - np.outer(mu, B[0]), g - mu * g[0], np.r_[0.0, ranges[sources]]
-        V = np.where(frozen | (R == 0), 0.0, np.maximum(np.diag(C), 0.0) + damping * B[0, 0] * R**2)
+        V = np.maximum(np.diag(C), 0.0) + damping * B[0, 0] * R**2 + precision[span]
+        V = np.where(frozen | (R == 0), 0.0, V)
         if reduction == "unitwise":
             # Solved with a unit diagonal, for features whose units differ by many powers of ten.
             np.fill_diagonal(C, V)
@@ -543,6 +546,14 @@ def range_direction(
         step[0] = 0.0 if frozen[0] else g[0] / (1.01 * B[0, 0]) - mu @ step
         delta[span] = step
     return delta
+
+
+def prior_precision(net: NetworkLike, ranges: Array, scale: float, n_samples: int) -> Array:
+    """scale (F_k / n) (R_i / 4)^2 of each weight, 0 of biases, (P,) (ours: docs/methods.md)."""
+    precision = np.zeros(len(net.theta))
+    for _, span, sources, _ in blocks(net):
+        precision[span] = np.r_[0.0, scale * len(sources) / n_samples * (ranges[sources] / 4) ** 2]
+    return precision
 
 
 def _full_range_direction(

@@ -12,6 +12,10 @@ from ._validation import boolean, finite_number, positive_integer
 from .optimizers import Optimizer
 
 _EVALUATIONS = 100
+# of a run among which selection chooses
+_PLACES = 15
+# where the path of the prior's scale ends; it starts at 1
+_LEAST_PRIOR = 0.003
 
 
 @dataclass
@@ -25,6 +29,9 @@ class Plan:
     factors: Callable[[int, int], np.ndarray]  # of steps [first, last)
     learning_rate: float
     period: tuple[int, int]  # steps between evaluations, as a fraction
+    prior: Callable[[int, int], np.ndarray] | None  # its scale in steps [first, last)
+    averaging: bool
+    selects: bool
 
     def next_evaluation(self, done: int) -> int:
         """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
@@ -33,8 +40,12 @@ class Plan:
 
 
 def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: int | None,
-              batch_size: int | None, online: bool, step_size: Any) -> Plan:
+              batch_size: int | None, online: bool, step_size: Any, prior: Any = None,
+              averaging: Any = False, selection: Any = None) -> Plan:
     """The schedule that `train`'s arguments ask for; errors name the argument."""
+    averaging = boolean(averaging, "averaging")
+    if selection not in (None, "best"):
+        raise ValueError(f"selection must be None or 'best'; got {selection!r}")
     online = boolean(online, "online")
     if (steps is None) == (epochs is None):
         raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
@@ -50,8 +61,45 @@ def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: i
     else:
         n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
     rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
+    scale = _prior_scale(optimizer, prior, n_steps)
+    if prior == "path" and rule == "trust_region":
+        factors = _ones  # the path itself is the schedule
+    for name, asked in (("prior", scale is not None), ("averaging", averaging)):
+        if asked and rule == "adaptive":
+            raise ValueError(f"{name} = {locals()[name]!r} cannot be used with step_size "
+                             "'adaptive', which judges each step by the loss at theta")
     period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
-    return Plan(mode, n_steps, size, rule, factors, rate, period)
+    if selection is not None:
+        period = (max(1, n_steps // _PLACES), 1)
+    return Plan(mode, n_steps, size, rule, factors, rate, period, scale, averaging,
+                selection is not None)
+
+
+def _ones(first: int, last: int) -> np.ndarray:
+    return np.ones(last - first)
+
+
+def _prior_scale(optimizer: Optimizer, prior: Any,
+                 n_steps: int) -> Callable[[int, int], np.ndarray] | None:
+    """lambda of the steps [first, last)."""
+    if prior is None:
+        return None
+    if optimizer.has_metric and optimizer.damping != "range":
+        raise ValueError(f"prior = {prior!r} needs an optimizer with damping 'range'; that of "
+                         f"{type(optimizer).__name__} is {optimizer.damping!r}")
+    if isinstance(prior, str):
+        if prior != "path":
+            raise ValueError(f"prior must be None, 'path' or a number; got {prior!r}")
+        return lambda first, last: _LEAST_PRIOR ** (np.arange(first, last) / n_steps)
+    scale = finite_number(prior, "prior", least=0)
+    return lambda first, last: np.full(last - first, scale)
+
+
+def averaging_weights(first: int, last: int) -> np.ndarray:
+    """Share of the parameters after each of the steps [first, last) in their average (ours:
+    docs/methods.md)."""
+    t = np.arange(first + 1, last + 1)
+    return np.maximum(1 / t, 1 - np.exp(-1 / np.maximum(1, 0.1 * t)))
 
 
 def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) -> tuple:
@@ -70,7 +118,7 @@ def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) ->
         if mode != "whole":
             raise ValueError("step_size 'adaptive' compares losses of the whole batch; "
                              "it cannot be used with batch_size or online")
-        return "adaptive", rate or 0.01, lambda first, last: np.ones(last - first)
+        return "adaptive", rate or 0.01, _ones
     if step_size == "trust_region":
         if not optimizer.has_metric:
             raise ValueError(f"step_size 'trust_region' needs an optimizer with a metric; got "

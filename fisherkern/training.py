@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .io import check_target
 from .metrics import draw_targets
 from .network import Network, raise_fault
 from .optimizers import Optimizer, frozen_bytes, make_trainer
-from .schedule import Batches, Plan, make_plan
+from .schedule import Batches, Plan, averaging_weights, make_plan
 
 # seconds of work between two looks at Ctrl-C, progress and callbacks
 _CHUNK_SECONDS = 0.05
@@ -35,7 +36,8 @@ _MOST_RANDOM_NUMBERS = 2**22
 def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
           epochs: int | None = None, batch_size: int | None = None, online: bool = False,
           step_size: str | Callable[[int], float] | None = None, trust_radius: float = 3e-4,
-          validation: Any = None, callbacks: Iterable[Callable[[Event], Any]] = (),
+          prior: str | float | None = None, averaging: bool = False, validation: Any = None,
+          selection: str | None = None, callbacks: Iterable[Callable[[Event], Any]] = (),
           progress: bool | None = None, checkpoint: Any = None, rng: Any = None,
           n_threads: int | None = None) -> History:
     """Train `net` in place.
@@ -63,9 +65,20 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
         "constant": the optimizer's learning rate. A callable gives the rate of each step.
     trust_radius : float
         Nats, in the optimizer's own metric.
+    prior : None, float or "path"
+        Fan-in prior: each weight w_ik is taken as drawn with the precision
+        lambda fan_in (range(a_i) / 4)^2 per training run's n samples, biases as free; at
+        lambda = 1 that is the distribution of scheme "data". The gradient of its logarithm
+        over n, and its curvature, are added to the step's. A number is lambda; "path" walks from
+        1 to 0.003 in equal ratios, at a constant trust radius. Needs range damping.
+    averaging : bool
+        Validation, checkpoint and the final network take the average of theta over about the
+        last tenth of the steps.
     validation : float or (X, Y), optional
         A share of the samples to hold out, or other samples; evaluated every epoch (whole batch:
-        a hundred times in all).
+        a hundred times in all; under selection fifteen times).
+    selection : None or "best"
+        "best": the network ends with the parameters of the least validation loss.
     callbacks : iterable of callables
         Called with an `Event` after every step (those with a true `on_validation` attribute only
         where the validation loss was measured); returning True stops. They may assign theta and
@@ -99,7 +112,10 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a fisherkern optimizer; got {optimizer!r}")
     X, Y, held_out, kept = _split(net, X, Y, validation, rng)
-    plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size)
+    plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size, prior,
+                     averaging, selection)
+    if plan.selects and held_out is None:
+        raise ValueError(f"selection = {selection!r} needs validation")
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     if progress is not None:
         progress = boolean(progress, "progress")
@@ -146,7 +162,8 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         optimizer, net, X, Y, plan.batch_size, n_threads, rule=plan.rule,
         learning_rate=plan.learning_rate, trust_radius=trust_radius, metric_rate=rate,
         warm_start=rate is not None, noise_floor=floor,
-        whole_batch=plan.mode == "whole")
+        whole_batch=plan.mode == "whole", prior=plan.prior is not None,
+        averaging=plan.averaging)
     if plan.mode == "online" and rate is not None:
         n_init = optimizer._initial_samples(net, X.shape[0])
         first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
@@ -205,6 +222,7 @@ class _Run:
                               for callback in callbacks)
         self.history = History()
         self.saved_at = time.monotonic()
+        self.least, self.best = np.inf, None
 
     def go(self, progress: bool | None) -> History:
         bar = _progress_bar(progress, self.plan.n_steps)
@@ -226,9 +244,35 @@ class _Run:
                         self.history.stopped = "interrupted"
         finally:
             bar.close()
+        with self._averaged() as theta:
+            final = theta.copy()
+        self.net.theta[:] = self.best if self.best is not None else final
         if self.checkpoint is not None:
             self.net.save(self.checkpoint)
         return self.history
+
+    @contextmanager
+    def _averaged(self) -> Iterator[np.ndarray]:
+        """theta, which is the average of the steps inside where there is one."""
+        theta = self.net.theta
+        if not self.plan.averaging:
+            yield theta
+            return
+        before = theta.copy()
+        # what is frozen has its value, though it may have moved before
+        theta[:] = np.where(self.net.frozen, before, self.trainer.average)
+        try:
+            yield theta
+        finally:
+            theta[:] = before
+
+    def _validate(self, done: int) -> float:
+        with self._averaged() as theta:
+            measured = self.net.loss(*self.held_out, n_threads=self.n_threads)
+            if self.plan.selects and measured < self.least:
+                self.least, self.best, self.history.selected = measured, theta.copy(), done
+        self.history.validation.append((done, measured))
+        return measured
 
     def _next_size(self, done: int, size: int) -> int:
         """Steps until the next look: the end, a callback, an evaluation, or enough time."""
@@ -251,8 +295,9 @@ class _Run:
             self.draw_rng, size * self.plan.batch_size)
         rows = self.batches.take(size)
         n_done, status = self.trainer.run(
-            rows, self.plan.factors(done, done + size), losses, rates, accepted,
-            random)
+            rows, self.plan.factors(done, done + size), losses, rates, accepted, random,
+            self._priors(done, done + size),
+            averaging_weights(done, done + size) if self.plan.averaging else None)
         if status == _loop.STATUS_OK:
             if self.trainer.cancelled_before:
                 self.history.cancel_last()
@@ -270,16 +315,22 @@ class _Run:
         raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite {left} (a smaller "
                                  "learning rate or a larger damping may help)")
 
+    def _priors(self, first: int, last: int) -> np.ndarray | None:
+        """lambda / (16 n) of the steps [first, last)."""
+        if self.plan.prior is None:
+            return None
+        return self.plan.prior(first, last) / (16 * self.kept.size)
+
     def _after(self, done: int) -> None:
         """Validation, callbacks and checkpoint after `done` steps."""
         measured = None
         if self.held_out is not None and done == self.plan.next_evaluation(done - 1):
-            measured = self.net.loss(*self.held_out, n_threads=self.n_threads)
-            self.history.validation.append((done, measured))
+            measured = self._validate(done)
         if self.callbacks:
             self._call(Event(done, self.history.last_loss, self.net, measured))
         if self.checkpoint is not None and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
-            self.net.save(self.checkpoint)
+            with self._averaged():
+                self.net.save(self.checkpoint)
             self.saved_at = time.monotonic()
 
     def _call(self, event: Event) -> None:

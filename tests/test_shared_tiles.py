@@ -100,6 +100,15 @@ def test_training_equals_that_with_tiles_of_ones_own(optimizer, interpretation, 
     assert_close(other_losses, losses, tolerance=1e-8)
 
 
+def test_training_with_prior_average_and_frozen_weights():
+    options = {"batch_size": 100, "epochs": 3, "prior": "path", "averaging": True}
+    theta, _ = trained("quasi-diagonal", options)
+    with shared_tiles():
+        other, _ = trained("quasi-diagonal", options)
+        np.testing.assert_array_equal(trained("quasi-diagonal", options, 3)[0], other)
+    assert_close(other, theta, tolerance=1e-8)
+
+
 def test_parts_of_the_outgoing_weights_hold_a_unit_of_any_fan_out():
     # a unit with more outgoing edges than a part has, next to many with few
     rng = np.random.default_rng(0)

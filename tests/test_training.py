@@ -175,8 +175,9 @@ def permuted_batches(seed, n_samples, size, steps):
 
 
 def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metric_rate=0.02,
-                      radius=3e-4, ceiling=1.0, n_init=0, targets=None):
-    """Losses and rates of trust-region steps; moves net.theta."""
+                      radius=3e-4, ceiling=1.0, n_init=0, targets=None, scales=None):
+    """Losses and rates of trust-region steps; moves net.theta. `scales` of a prior make the trust
+    radius constant."""
     targets = targets or Targets(0, None)
     A, noise, low, high = 0.0, 0.0, np.inf, -np.inf
     floor = 1e-4 * np.var(Y, axis=0).mean()
@@ -199,10 +200,16 @@ def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metr
             inverse * reference_metric(net, x, y, kind, reduction, True, **targets(net, x))
             * (inverse if kind == "outer_product" else 1) - A)
         G = -inverse * reference.gradient(net, x, y)
-        delta = reference.range_direction(net, A, G, reduction, high - low) \
-            if damping == "range" else reference.direction(net, A, G, reduction, damping)
+        precision, factor = 0.0, np.cos(np.pi / 2 * t / len(batches))
+        if scales is not None:
+            precision, factor = reference.prior_precision(net, high - low, scales[t], len(X)), 1.0
+            G = G - precision * net.theta
+        if damping == "range":
+            delta = reference.range_direction(net, A, G, reduction, high - low, 1e-3, precision)
+        else:
+            delta = reference.direction(net, A, G, reduction, damping)
         rates.append(reference.trust_region_rate(delta, G, radius, inverse * losses[-1], ceiling,
-                                                 np.cos(np.pi / 2 * t / len(batches))))
+                                                 factor))
         net.theta[...] += rates[-1] * delta
     return losses, rates
 

@@ -55,6 +55,9 @@ cdef struct LoopView:
     const int64_t* samples
     const char* random        # numbers that draw the targets of each step, or NULL
     int64_t random_bytes      # of one step
+    void* average             # of theta over the steps, or NULL
+    const double* averaging   # share of each step's theta in it
+    const double* priors      # fk_solve.prior of each step, or NULL
     const double* factors     # constant: learning rates; trust region: f
     double* losses
     double* rates

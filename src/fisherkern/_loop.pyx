@@ -43,7 +43,7 @@ cdef class Trainer:
         interpretation, signals, statistics, method, root, damping ("range" or a float),
         range_damping, metric_rate (None: each batch alone), warm_start, metric_fraction,
         metric_every, rule, learning_rate, trust_radius, noise_floor (None: no noise variance),
-        decay (three floats), n_draws.
+        decay (three floats), n_draws, prior, averaging (whether there is one).
     frozen : (n_parameters,) uint8 or None
     shift : (n_units,) by position, or None
     """
@@ -61,7 +61,8 @@ cdef class Trainer:
         memset(v, 0, sizeof(LoopView))
         self.settings = settings
         self.batch = Pass(dag, theta.dtype, batch_size, STATISTICS, settings["interpretation"],
-                          settings["signals"], settings["statistics"], n_threads, by_range,
+                          settings["signals"], settings["statistics"], n_threads,
+                          by_range or settings["prior"],
                           settings["n_draws"],
                           settings["metric_fraction"] <= 0.5 or settings["metric_every"] > 1)
         self.theta, self.shift = theta, shift
@@ -107,7 +108,7 @@ cdef class Trainer:
             v.step.order = <const int32_t*>address
             address = self.order[1].ctypes.data
             v.step.order_starts = <const int64_t*>address
-        if by_range:
+        if b.with_ranges:
             v.range[0], v.range[1] = self._zeros(b.unit_stride), self._zeros(b.unit_stride)
             v.step.solve.low, v.step.solve.high = v.range[0], v.range[1]
 
@@ -153,6 +154,8 @@ cdef class Trainer:
                 v.step.full = <double*>v.running[3]
         if v.method in (MOMENTUM, ADAM):
             v.moments[0] = self._zeros(b.slot_stride)
+        if self.settings["averaging"]:
+            v.average = self._zeros(b.slot_stride)
         if v.method == ADAM:
             v.moments[1] = self._zeros(b.slot_stride)
         v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
@@ -207,13 +210,26 @@ cdef class Trainer:
         v.metric_rate, v.warm_start = rate, False
         v.metric_count += 1
 
+    @property
+    def average(self):
+        """(n_parameters,) average of theta over the steps so far, or None (a copy)."""
+        if self.view.average == NULL:
+            return None
+        out = np.empty_like(self.theta)
+        cdef size_t address = out.ctypes.data
+        memcpy(<void*>address, self.view.average, out.nbytes)
+        return out
+
     def run(self, const int64_t[::1] samples, const double[::1] factors, double[::1] losses,
-            double[::1] rates, uint8_t[::1] accepted, random=None):
+            double[::1] rates, uint8_t[::1] accepted, random=None,
+            const double[::1] priors=None, const double[::1] averaging=None):
         """Attempt `len(losses)` steps; returns how many were done and a status.
 
         samples : rows of each step's batch, one after the other; one batch in whole-batch mode
         factors : learning rates ("constant") or f ("trust_region"), one per step
         losses, rates, accepted : filled, one entry per step
+        priors : the prior's precision over fan_in range^2, one per step, where there is one
+        averaging : share of each step's theta in the average, where there is one
         random : numbers that draw each step's targets, as `Pass.random_numbers`, step by step
         """
         cdef LoopView* v = &self.view
@@ -224,6 +240,11 @@ cdef class Trainer:
         v.samples, v.factors = &samples[0], &factors[0]
         v.losses, v.rates, v.accepted = &losses[0], &rates[0], &accepted[0]
         v.batch.samples = v.samples
+        v.priors, v.averaging = NULL, NULL
+        if priors is not None:
+            v.priors = &priors[0]
+        if averaging is not None:
+            v.averaging = &averaging[0]
         self._bind_random(random)
         v.status = OK
         v.done = 0
@@ -285,7 +306,7 @@ cdef void loop_region(void* context, int thread, int n_threads) noexcept nogil:
         fk_barrier(n_threads)
         if v.status != OK:
             return
-        if not update(v, thread, n_threads):
+        if not update(v, s, thread, n_threads):
             return
         fk_barrier(n_threads)
         if thread == 0:
@@ -312,6 +333,8 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
         v.batch.samples = v.samples + (0 if v.whole_batch else s * v.batch_size)
         if v.random != NULL:
             v.batch.draws = v.random + s * v.random_bytes
+        if v.priors != NULL:
+            v.step.solve.prior = v.priors[s]
         v.batch.metric_tiles = v.metric_tiles if v.metric_count % v.metric_every == 0 else 0
         if v.in_place and v.batch.metric_tiles:
             v.blend_rate = next_blend_rate(v)
@@ -356,6 +379,8 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
     sum_and_blend(v, u0, u1)
+    if v.priors != NULL:
+        v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.slots[0].gradient)
     if v.method == GRADIENT and direction != v.batch.slots[0].gradient:
         memcpy(<char*>direction + first * v.batch.itemsize,
                <char*>v.batch.slots[0].gradient + first * v.batch.itemsize,
@@ -417,7 +442,7 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
 
 
-cdef bint update(LoopView* v, int thread, int n_threads) noexcept nogil:
+cdef bint update(LoopView* v, int64_t s, int thread, int n_threads) noexcept nogil:
     """The step; False, theta being as it was, where that would not be finite. The adaptive control
     judges such a step by its loss."""
     cdef int64_t first, last
@@ -432,6 +457,8 @@ cdef bint update(LoopView* v, int thread, int n_threads) noexcept nogil:
             v.status = THETA_NOT_FINITE
         return False
     v.step.leaves.advance(v.theta, v.theta, v.directions[0], first, last, v.rate)
+    if v.average != NULL:
+        v.step.leaves.blend(v.average, v.theta, first, last, v.averaging[s])
     return True
 
 

@@ -286,7 +286,7 @@ def solve(Dag dag, int reduction, gradient, *, diagonal=None, cross=None, blocks
     r.step.leaves = step_leaves(r.step.is_double)
     r.step.reduction, r.step.root = reduction, False
     r.step.solve = fk_solve(FK_DAMPING_ABSOLUTE, damping, pointer(shift), NULL, NULL,
-                            <const uint8_t*>pointer(frozen))
+                            <const uint8_t*>pointer(frozen), 0.0)
     r.step.gradient, r.step.diagonal = pointer(gradient), pointer(diagonal)
     r.step.cross, r.step.blocks = pointer(cross), pointer(blocks)
     r.step.full = <const double*>pointer(full)

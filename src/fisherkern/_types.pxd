@@ -86,6 +86,7 @@ cdef extern from "simd/fk.h" nogil:
         const void* low
         const void* high
         const uint8_t* frozen
+        double prior
 
     ctypedef struct fk_step_leaves:
         void (*gather_weights)(const fk_dag*, int64_t, int64_t, const void*, void*) noexcept nogil
@@ -95,6 +96,8 @@ cdef extern from "simd/fk.h" nogil:
                          const void*, int, void*) noexcept nogil
         void (*quasi_diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
                                const void*, const void*, void*, double*) noexcept nogil
+        void (*pull)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
+                     void*) noexcept nogil
         int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                            int32_t*, void*, void*) noexcept nogil

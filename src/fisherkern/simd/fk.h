@@ -133,6 +133,7 @@ typedef struct {
     const void *shift;   /* (n_units,) origin of the activities in the statistics, or NULL */
     const void *low, *high;
     const uint8_t *frozen;  /* (n_parameters,) or NULL */
+    double prior;           /* range rule: a weight's prior precision over fan_in range^2 */
 } fk_solve;
 
 /* Leaf loops of one dtype over the units [first, last), in the public order. */
@@ -147,6 +148,8 @@ typedef struct {
     void (*quasi_diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
                            const void *gradient, const void *diagonal, const void *cross,
                            void *direction, double *decrement);
+    void (*pull)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
+                 const void *theta, void *gradient);
     int lanes;           /* systems that `cholesky` solves at once */
     int (*unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                        const void *gradient, const void *blocks, int32_t *members, void *matrix,

@@ -65,6 +65,27 @@ FK_INLINE REAL NAME(range)(const fk_solve *solve, int32_t source)
     return high - low > (REAL)1e-6 * size ? high - low : 0;
 }
 
+/* What the range rule adds to a weight's entry over its source's squared range. */
+FK_INLINE REAL NAME(range_damping)(const fk_solve *solve, REAL a00, int64_t size)
+{
+    return (REAL)solve->value * a00 + (REAL)(solve->prior * (double)(size - 1));
+}
+
+/* G' = G - p w with the prior's precision p = prior fan_in range^2 of each weight. */
+static void NAME(pull)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
+                       const void *theta, void *gradient)
+{
+    for (int32_t k = first; k < last; k++) {
+        const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
+        const REAL *w = (const REAL *)theta + block, scale = NAME(range_damping)(solve, 0, size);
+        REAL *g = (REAL *)gradient + block;
+        for (int64_t j = 1; j < size; j++) {
+            const REAL range = NAME(range)(solve, dag->source[block + j]);
+            g[j] -= scale * range * (range * w[j]);
+        }
+    }
+}
+
 /* 0 where the divisor is below the smallest normal number: the quotient could overflow, and the
  * divisor's digits are lost; the unit is saturated, or its source's range too small for the dtype */
 FK_INLINE REAL NAME(quotient)(REAL value, REAL divisor)
@@ -84,11 +105,17 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
         const REAL *g = (const REAL *)gradient_ + block, *a = (const REAL *)diagonal_ + block;
         REAL *d = (REAL *)direction_ + block;
         const int32_t *source = dag->source + block;
-        for (int64_t j = 0; j < dag->indptr[k + 1] - block; j++) {
+        const int64_t size = dag->indptr[k + 1] - block;
+        if (by_range && !(a[0] >= SMALLEST)) { /* a saturated unit stays, under a prior too */
+            memset(d, 0, sizeof(REAL) * (size_t)size);
+            continue;
+        }
+        for (int64_t j = 0; j < size; j++) {
             REAL extra = epsilon;
             if (by_range) {
                 const REAL range = j ? NAME(range)(solve, source[j]) : 0;
-                extra = j ? epsilon * a[0] * range * range : (REAL)0.01 * a[0];
+                extra = j ? NAME(range_damping)(solve, a[0], size) * range * range
+                    : (REAL)0.01 * a[0];
                 if (j && range == 0) extra = INFINITY;
             }
             REAL damped = a[j] + extra;
@@ -101,7 +128,9 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
 /* What the weights of one unit share in the quasi-diagonal step. */
 typedef struct {
     int free_bias;
-    REAL g0, a00, inverse, size, share; /* share: epsilon / (a00 + epsilon) */
+    REAL g0, a00, inverse, size;
+    REAL share;     /* epsilon / (a00 + epsilon) */
+    REAL by_range;  /* range_damping */
 } NAME(quasi_diagonal_unit);
 
 /* Directions of LANES weights, and how much each moves the bias; `range` is of their sources. */
@@ -120,7 +149,7 @@ FK_INLINE VEC NAME(quasi_diagonal_weights)(const fk_solve *solve, int by_range,
         right = g + shift * u->g0;
     }
     if (by_range) {
-        divisor = variance + epsilon * u->a00 * range * range;
+        divisor = variance + u->by_range * range * range;
         moves = range != 0;
     } else if (epsilon == 0) {
         /* what is left of the variance of an input that rounding alone makes vary */
@@ -242,6 +271,7 @@ FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *sol
         const NAME(quasi_diagonal_unit) unit = {
             free_bias, g0, a00, a00 >= SMALLEST ? 1 / a00 : 0, (REAL)size,
             by_range ? 0 : (REAL)solve->value / damped,
+            by_range ? NAME(range_damping)(solve, a00, size) : 0,
         };
         const double promised = NAME(quasi_diagonal_block)(
             solve, by_range, &unit, damped, block, size,
@@ -304,7 +334,9 @@ static int NAME(full_system)(const fk_dag *dag, const fk_solve *solve, const voi
                 row[c] += 0.01 * mean * bias[members[c]];
             if (members[last] > start) {
                 const double range = NAME(range)(solve, dag->source[members[last]]);
-                row[last] += solve->value * a00 * range * range;
+                row[last] += (solve->value * a00
+                              + solve->prior * (double)(dag->indptr[k + 1] - start - 1))
+                             * range * range;
             }
         }
     }
@@ -395,7 +427,7 @@ static int NAME(lands)(const void *origin, const void *direction, int64_t first,
 
 static const fk_step_leaves NAME(step_leaves) = {
     NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
-    LANES, NAME(unit_system), NAME(unit_systems), NAME(cholesky), NAME(unit_direction),
+    NAME(pull), LANES, NAME(unit_system), NAME(unit_systems), NAME(cholesky), NAME(unit_direction),
     NAME(full_system), NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask),
     NAME(decrement), NAME(lands), NAME(advance),
 };

@@ -47,6 +47,7 @@ FK_INLINE int NAME(fill_system)(const fk_dag *dag, const fk_solve *solve, int32_
     const REAL *g = gradient + start, epsilon = (REAL)solve->value;
     const int by_range = solve->rule == FK_DAMPING_RANGE;
     const int eliminate = by_range && !NAME(is_frozen)(solve, start);
+    const REAL damping = NAME(range_damping)(solve, block[0], dag->indptr[unit + 1] - start);
     const int size = NAME(unit_members)(dag, solve, unit, block, members);
     for (int r = 0; r < size; r++, entry += r * stride) {
         const int32_t i = members[r];
@@ -54,7 +55,7 @@ FK_INLINE int NAME(fill_system)(const fk_dag *dag, const fk_solve *solve, int32_
         if (by_range) {
             const REAL range = NAME(range)(solve, source[i]);
             NAME(range_row)(solve, eliminate, block, source, i, members, r + 1, stride, entry);
-            entry[r * stride] += epsilon * block[0] * range * range;
+            entry[r * stride] += damping * range * range;
             right[r * stride] = eliminate ? g[i] - row[0] / block[0] * g[0]
                 : g[i] + NAME(origin)(solve, source[i]) * g[0];
         } else {
@@ -110,7 +111,9 @@ FK_INLINE void NAME(fill_whole)(const fk_dag *dag, const fk_solve *solve, const 
 {
     static const REAL zeros[FK_BATCHED];
     const VEC a00 = NAME(across)(block, 0);
-    VEC first[FK_BATCHED], g0 = {0};
+    VEC first[FK_BATCHED], g0 = {0}, damping = {0};
+    for (int l = 0; l < LANES; l++)
+        damping[l] = NAME(range_damping)(solve, a00[l], NAME(unit_size)(dag, units[l]));
     for (int i = 0; i < n; i++) {
         const REAL *row[LANES];
         VEC range = {0}, g = {0};
@@ -134,7 +137,7 @@ FK_INLINE void NAME(fill_whole)(const fk_dag *dag, const fk_solve *solve, const 
             if (from) *entry -= mean * first[j];
             entry++;
         }
-        entry[-1] += from ? (REAL)solve->value * a00 * range * range
+        entry[-1] += from ? damping * range * range
             : (VEC){0} + (REAL)solve->value;
     }
 }

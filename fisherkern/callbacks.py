@@ -24,20 +24,23 @@ class Event:
     network : Network
     validation : float or None
         The validation loss where it was measured at this very step.
+    parameters : (n_parameters,) ndarray or None
+        What it was measured at (a copy): theta, or the average of the steps with averaging.
     """
 
     step: int
     loss: float
     network: Network
     validation: float | None = None
+    parameters: np.ndarray | None = None
 
 
 class EarlyStopping:
     """Callback: stop when the validation loss has not improved for `patience` evaluations.
 
     `train` then stops with the network at its best evaluation, unless `restore_best` is False. A
-    run that reaches its last step keeps its last parameters. Needs `validation`; each run starts
-    anew.
+    run that reaches its last step keeps its last parameters (or those of `selection`). Needs
+    `validation`; each run starts anew.
 
     Parameters
     ----------
@@ -76,7 +79,8 @@ class EarlyStopping:
             return False
         if event.validation < self.best_loss - self.min_delta:
             self.best_loss, self.best_step, self._waited = event.validation, event.step, 0
-            self._best_theta = event.network.theta.copy()
+            self._best_theta = (event.network.theta if event.parameters is None
+                                else event.parameters).copy()
             return False
         self._waited += 1
         if self._waited < self.patience:

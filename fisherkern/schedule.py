@@ -31,7 +31,12 @@ class Plan:
     period: tuple[int, int]  # steps between evaluations, as a fraction
     prior: Callable[[int, int], np.ndarray] | None  # its scale in steps [first, last)
     averaging: bool
-    selects: bool
+    selection: str | int | None
+
+    @property
+    def last_step(self) -> int:
+        """After which the run ends, though its schedule may be longer."""
+        return self.selection if isinstance(self.selection, int) else self.n_steps
 
     def next_evaluation(self, done: int) -> int:
         """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
@@ -44,8 +49,6 @@ def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: i
               averaging: Any = False, selection: Any = None) -> Plan:
     """The schedule that `train`'s arguments ask for; errors name the argument."""
     averaging = boolean(averaging, "averaging")
-    if selection not in (None, "best"):
-        raise ValueError(f"selection must be None or 'best'; got {selection!r}")
     online = boolean(online, "online")
     if (steps is None) == (epochs is None):
         raise ValueError(f"give exactly one of steps and epochs; got steps={steps!r}, "
@@ -60,6 +63,7 @@ def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: i
         n_steps = positive_integer(steps, "steps")
     else:
         n_steps = -(-positive_integer(epochs, "epochs") * n_samples // size)
+    selection = _checked_selection(selection, n_steps)
     rule, rate, factors = _step_rule(optimizer, mode, step_size, n_steps)
     scale = _prior_scale(optimizer, prior, n_steps)
     if prior == "path" and rule == "trust_region":
@@ -71,8 +75,18 @@ def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: i
     period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
     if selection is not None:
         period = (max(1, n_steps // _PLACES), 1)
-    return Plan(mode, n_steps, size, rule, factors, rate, period, scale, averaging,
-                selection is not None)
+    return Plan(mode, n_steps, size, rule, factors, rate, period, scale, averaging, selection)
+
+
+def _checked_selection(selection: Any, n_steps: int) -> str | int | None:
+    if selection is None or (isinstance(selection, str) and selection == "best"):
+        return selection
+    if isinstance(selection, str):
+        raise ValueError(f"selection must be None, 'best' or a number of steps; got {selection!r}")
+    step = positive_integer(selection, "selection")
+    if step > n_steps:
+        raise ValueError(f"selection must be at most the run's {n_steps} steps; got {step}")
+    return step
 
 
 def _ones(first: int, last: int) -> np.ndarray:

@@ -77,8 +77,9 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     validation : float or (X, Y), optional
         A share of the samples to hold out, or other samples; evaluated every epoch (whole batch:
         a hundred times in all; under selection fifteen times).
-    selection : None or "best"
-        "best": the network ends with the parameters of the least validation loss.
+    selection : None, "best" or int
+        "best": the network ends with the parameters of the least validation loss. A number: it
+        ends after that many steps of the same run, as where another one found them best.
     callbacks : iterable of callables
         Called with an `Event` after every step (those with a true `on_validation` attribute only
         where the validation loss was measured); returning True stops. They may assign theta and
@@ -114,7 +115,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     X, Y, held_out, kept = _split(net, X, Y, validation, rng)
     plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size, prior,
                      averaging, selection)
-    if plan.selects and held_out is None:
+    if plan.selection == "best" and held_out is None:
         raise ValueError(f"selection = {selection!r} needs validation")
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     if progress is not None:
@@ -225,11 +226,11 @@ class _Run:
         self.least, self.best = np.inf, None
 
     def go(self, progress: bool | None) -> History:
-        bar = _progress_bar(progress, self.plan.n_steps)
+        bar = _progress_bar(progress, self.plan.last_step)
         done, size = 0, 1
         try:
             with _Interrupt() as interrupt:
-                while done < self.plan.n_steps and self.history.stopped is None:
+                while done < self.plan.last_step and self.history.stopped is None:
                     size = self._next_size(done, size)
                     start = time.monotonic()
                     self._chunk(done, size)
@@ -247,6 +248,8 @@ class _Run:
         with self._averaged() as theta:
             final = theta.copy()
         self.net.theta[:] = self.best if self.best is not None else final
+        if isinstance(self.plan.selection, int) and done == self.plan.last_step:
+            self.history.selected = done
         if self.checkpoint is not None:
             self.net.save(self.checkpoint)
         return self.history
@@ -266,17 +269,19 @@ class _Run:
         finally:
             theta[:] = before
 
-    def _validate(self, done: int) -> float:
+    def _validate(self, done: int) -> tuple[float, np.ndarray]:
+        """The validation loss, and the parameters that it was measured at."""
         with self._averaged() as theta:
-            measured = self.net.loss(*self.held_out, n_threads=self.n_threads)
-            if self.plan.selects and measured < self.least:
-                self.least, self.best, self.history.selected = measured, theta.copy(), done
+            measured, parameters = self.net.loss(*self.held_out, n_threads=self.n_threads), \
+                theta.copy()
+        if self.plan.selection == "best" and measured < self.least:
+            self.least, self.best, self.history.selected = measured, parameters, done
         self.history.validation.append((done, measured))
-        return measured
+        return measured, parameters
 
     def _next_size(self, done: int, size: int) -> int:
         """Steps until the next look: the end, a callback, an evaluation, or enough time."""
-        size = min(size, self.plan.n_steps - done)
+        size = min(size, self.plan.last_step - done)
         if self.every_step:
             return 1
         if self.held_out is not None:
@@ -323,11 +328,11 @@ class _Run:
 
     def _after(self, done: int) -> None:
         """Validation, callbacks and checkpoint after `done` steps."""
-        measured = None
+        measured = parameters = None
         if self.held_out is not None and done == self.plan.next_evaluation(done - 1):
-            measured = self._validate(done)
+            measured, parameters = self._validate(done)
         if self.callbacks:
-            self._call(Event(done, self.history.last_loss, self.net, measured))
+            self._call(Event(done, self.history.last_loss, self.net, measured, parameters))
         if self.checkpoint is not None and time.monotonic() - self.saved_at > _CHECKPOINT_SECONDS:
             with self._averaged():
                 self.net.save(self.checkpoint)
@@ -343,6 +348,8 @@ class _Run:
                 self.history.stopped = "callback"
         if not (np.array_equal(theta, self.net.theta) and np.array_equal(frozen, self.net.frozen)):
             self.trainer.restart(frozen_bytes(self.net))
+            if self.history.stopped is not None:
+                self.best = self.net.theta.copy()  # that it stops with, not the average
 
 
 class _NoBar:

@@ -124,12 +124,43 @@ def test_selection_keeps_the_parameters_of_the_least_validation_loss(averaging):
     np.testing.assert_array_equal(again.theta, trained.theta)
 
 
+def test_selection_of_a_number_ends_the_same_run_there():
+    net, X, Y = problem(18, interpretation="softmax")
+    options = {"steps": 60, "batch_size": 16, "rng": 4, "averaging": True, "prior": "path"}
+    seen = {}
+
+    def note(event):
+        seen[event.step] = event.parameters
+
+    note.on_validation = True
+    _, whole = run(net, X, Y, QuasiDiagonal(), validation=(X, Y), selection="best",
+                   callbacks=[note], **options)
+    trained, history = run(net, X, Y, QuasiDiagonal(), selection=24, **options)
+    assert (len(history), history.selected) == (24, 24)
+    np.testing.assert_array_equal(history.loss, whole.loss[:24])
+    np.testing.assert_array_equal(trained.theta, seen[24])
+
+
+def test_early_stopping_ends_with_the_average_that_it_found_best():
+    net, X, Y = problem(18, interpretation="softmax")
+    other = np.random.default_rng(0).permutation(Y)
+    stop = fk.EarlyStopping(3)
+    trained, history = run(net, X, Y, QuasiDiagonal(), epochs=100, batch_size=16, rng=4,
+                           step_size=lambda step: 0.2, averaging=True, validation=(X, other),
+                           callbacks=[stop])
+    assert history.stopped == "callback"
+    assert trained.loss(X, other) == stop.best_loss == min(loss for _, loss in history.validation)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"prior": "paths"}, "prior must be None, 'path' or a number; got 'paths'"),
     ({"prior": -1.0}, "prior must be at least 0"),
     ({"prior": np.nan}, "prior must be finite"),
     ({"averaging": 1}, "averaging must be"),
-    ({"selection": "last"}, "selection must be None or 'best'; got 'last'"),
+    ({"selection": "last"}, "selection must be None, 'best' or a number of steps; got 'last'"),
+    ({"selection": 4}, "selection must be at most the run's 3 steps; got 4"),
+    ({"selection": 0}, "selection must be at least 1"),
+    ({"selection": 1.5}, "selection must be an integer"),
     ({"selection": "best"}, "selection = 'best' needs validation"),
     ({"prior": 1.0, "batch_size": None}, "prior = 1.0 cannot be used with step_size 'adaptive'"),
     ({"averaging": True, "batch_size": None}, "averaging = True cannot be used"),

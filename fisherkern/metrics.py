@@ -309,7 +309,7 @@ class UnitwiseMetric(Metric):
 
     def _unit(self, k: int, damping: float) -> np.ndarray:
         size = int(self._indptr[k + 1] - self._indptr[k])
-        start = self._dag.packed[self._dag.position[self._n_inputs + k]]
+        start = self._dag.place_blocks()[self._dag.position[self._n_inputs + k]]
         block = np.zeros((size, size))
         lower = np.tril_indices(size)
         block[lower] = self._sums.blocks[start:start + size * (size + 1) // 2]

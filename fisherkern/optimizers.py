@@ -133,7 +133,8 @@ class MetricGradient(Optimizer):
         Online: samples whose mean starts the metric. Default: 10 (largest fan-in + 1).
     metric_fraction : float
         Share of each batch that the metric is taken from, its first samples, rounded up to whole
-        tiles (16 to 64 samples); the gradient is always that of the whole batch.
+        tiles (16 to 64 samples); the gradient is always that of the whole batch. A batch that is
+        one tile, as small ones are, gives its metric whole.
     metric_every : int
         Steps from one update of the metric to the next; between them it stays as it is.
 
@@ -175,7 +176,8 @@ class MetricGradient(Optimizer):
                 "n_draws": positive_integer(self.n_draws, "n_draws", most=MOST_DRAWS),
                 "metric_fraction": finite_number(self.metric_fraction, "metric_fraction", above=0,
                                                  most=1),
-                "metric_every": positive_integer(self.metric_every, "metric_every")}
+                "metric_every": positive_integer(self.metric_every, "metric_every",
+                                                 most=2**62)}
 
     def _update_rate(self, mode: str, net: Network) -> float | None:
         if self.metric_update_rate is not None:

@@ -1,7 +1,7 @@
 """The largest networks' form of a pass: threads share each tile, level by level, and training keeps
 its running metric and direction in the arrays of the batch. Here on small networks."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import pytest
@@ -18,18 +18,19 @@ from strategies import (
 from test_threads import METHODS, large_problem
 
 import fisherkern as fk
-from fisherkern import _pass, optimizers, reference
+from fisherkern import _network, _pass, optimizers, reference
 from fisherkern.interpretations import INTERPRETATIONS
 
 
 @contextmanager
 def shared_tiles():
     """Any network is large."""
-    budget, _pass.SLOT_BUDGET = _pass.SLOT_BUDGET, 0
+    limits = _pass.SLOT_BUDGET, _pass.LEVEL_WORK
+    _pass.SLOT_BUDGET, _pass.LEVEL_WORK = 0, 0
     try:
         yield
     finally:
-        _pass.SLOT_BUDGET = budget
+        _pass.SLOT_BUDGET, _pass.LEVEL_WORK = limits
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -107,6 +108,20 @@ def test_training_with_prior_average_and_frozen_weights():
         other, _ = trained("quasi-diagonal", options)
         np.testing.assert_array_equal(trained("quasi-diagonal", options, 3)[0], other)
     assert_close(other, theta, tolerance=1e-8)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_asked_for_ahead_change_nothing(monkeypatch, dtype, shared):
+    plain, X, Y = large_problem("softmax", dtype)
+    monkeypatch.setattr(_network, "WIDE_LEVEL", 0)
+    ahead, _, _ = large_problem("softmax", dtype)
+    with shared_tiles() if shared else nullcontext():
+        for kind in ("backpropagated", "outer_product"):
+            one, two = (fk.metric(net, X, Y, kind=kind, reduction="quasi_diagonal", n_threads=3)
+                        .to_dense() for net in (plain, ahead))
+            np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(plain.gradient(X, Y), ahead.gradient(X, Y))
 
 
 def test_parts_of_the_outgoing_weights_hold_a_unit_of_any_fan_out():

@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -93,6 +94,22 @@ def test_networks_from_python_threads_equal_serial_ones():
     serial = [build(seed) for seed in range(12)]
     with ThreadPoolExecutor(6) as pool:
         np.testing.assert_array_equal(list(pool.map(build, range(12))), serial)
+
+
+def test_first_unitwise_passes_of_several_python_threads_find_the_same_offsets():
+    n = 200_000
+    edges = np.column_stack([np.arange(n) % 10, np.arange(n) + 10])
+    for _ in range(5):
+        dag = fk.Network(10, edges, dtype="float32", rng=0, outputs=[10])._dag
+        start = threading.Barrier(4)
+
+        def first(dag=dag, start=start):
+            start.wait()
+            return dag.place_blocks()
+
+        with ThreadPoolExecutor(4) as pool:
+            found = [job.result() for job in [pool.submit(first) for _ in range(4)]]
+        assert all(offsets is found[0] for offsets in found)
 
 
 def test_forked_child_computes_after_its_parent_used_threads():

@@ -31,7 +31,6 @@ cdef void decide(LoopView* v, int64_t s) noexcept nogil:
     v.moment_count += 1
     if v.batch.metric_tiles == 0:
         return
-    v.blend_rate = next_blend_rate(v)
     v.metric_updates += 1
 
 

@@ -73,7 +73,8 @@ cdef class Trainer:
         v.metric_rate = 1.0 if settings["metric_rate"] is None else settings["metric_rate"]
         v.warm_start, v.whole_batch = settings["warm_start"], settings["whole_batch"]
         v.metric_every = settings["metric_every"]
-        v.metric_tiles = <int64_t>ceil(settings["metric_fraction"] * v.batch.n_tiles)
+        # less what rounding may have added to the product
+        v.metric_tiles = <int64_t>ceil(settings["metric_fraction"] * v.batch.n_tiles - 1e-9)
         v.with_noise = settings["noise_floor"] is not None
         v.noise_floor = settings["noise_floor"] or 0.0
         v.inverse_noise = 1
@@ -336,7 +337,7 @@ cdef void evaluate(LoopView* v, int64_t s, int thread, int n_threads) noexcept n
         if v.priors != NULL:
             v.step.solve.prior = v.priors[s]
         v.batch.metric_tiles = v.metric_tiles if v.metric_count % v.metric_every == 0 else 0
-        if v.in_place and v.batch.metric_tiles:
+        if v.batch.metric_tiles:
             v.blend_rate = next_blend_rate(v)
     fk_barrier(n_threads)
     if v.in_place:

@@ -5,9 +5,8 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
-cdef enum:
-    WIDE_LEVEL = 1 << 16  # units, whose rows of one tile take 4 MiB at least
-    AHEAD = 2             # units whose rows are asked for before their turn
+WIDE_LEVEL = 1 << 16  # units, whose rows of one tile take 4 MiB at least
+AHEAD = 2             # units whose rows are asked for before their turn in wider levels
 
 
 cdef counting_order(const int32_t[:] keys, int64_t n_keys):
@@ -212,19 +211,20 @@ cdef class Dag:
         v.out_start, v.out_target = &out_start[0], &out_target[0]
         v.out_parameter, v.indptr = &out_parameter[0], &indptr[0]
 
-    @property
-    def packed(self):
-        """(n_units,) offsets of the units' packed lower triangles; made when first asked for."""
+    def place_blocks(self):
+        """(n_units,) offsets of the units' packed lower triangles, which kernels then find too;
+        made when first asked for."""
+        cdef const int64_t[::1] packed
         if self._packed is None:
             size = self.fan_in.astype(np.int64) + 1
             size[:self.view.n_inputs] = 0
             ends = np.cumsum(size * (size + 1) // 2)
-            self._packed = np.concatenate([[0], ends[:-1]])
-            self._point(self._packed, ends[-1])
+            made = np.concatenate([[0], ends[:-1]])
+            packed, n_blocks = made, int(ends[-1])
+            if self._packed is None:  # another Python thread may have been here, and be using them
+                self.view.packed, self.view.n_blocks = &packed[0], n_blocks
+                self._packed = made
         return self._packed
-
-    def _point(self, const int64_t[::1] packed, int64_t n_blocks):
-        self.view.packed, self.view.n_blocks = &packed[0], n_blocks
 
 
 def _padded(array):

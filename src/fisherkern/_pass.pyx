@@ -57,9 +57,11 @@ cdef enum:
     SHARED_ROW = 128            # bytes of the shortest row that sharing among threads makes
     FLOPS_PER_THREAD = 200_000  # a step below this is faster on one thread
 
-# bytes of accumulators above which there are only two slots; where those of one slot are above it,
-# the threads share each tile
+# bytes of accumulators that as many slots as may be, but at least two, stay within; where three
+# numbers per parameter exceed it, the threads share the tiles
 SLOT_BUDGET = 32 << 20
+# edges per level that are worth two meetings of the threads
+LEVEL_WORK = 1 << 14
 
 STAGES = {"forward": FORWARD, "output": OUTPUT, "backward": BACKWARD, "statistics": STATISTICS}
 SIGNALS = {"values": FK_VALUES, "values_modulus": FK_VALUES_MODULUS,
@@ -165,11 +167,10 @@ cdef class Pass:
             + (v.statistics == FK_QUASI_DIAGONAL)
         cdef int64_t blocks = 0
         if v.statistics == FK_UNITWISE:
-            self.dag.packed  # which sets its offsets
+            self.dag.place_blocks()
             blocks = v.dag.n_blocks
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
-        # a unit's block may be written past its end, where another thread's begins
-        v.shared = 3 * P * v.itemsize > SLOT_BUDGET and v.statistics != FK_UNITWISE
+        v.shared = self._shares(P)
         v.n_slots = max(1, min(v.n_tiles, MAX_SLOTS))
         if v.statistics == FK_FULL or v.shared:
             v.n_slots = 1
@@ -196,6 +197,16 @@ cdef class Pass:
         if v.statistics == FK_FULL:
             v.slots[0].full = <double*>self.allocate(P * P * sizeof(double))
             memset(v.slots[0].full, 0, P * P * sizeof(double))
+
+    def _shares(self, int64_t n_parameters):
+        """Whether threads share each tile: rows and accumulators are too large for one set each."""
+        cdef PassView* v = &self.view
+        return (3 * n_parameters * v.itemsize > SLOT_BUDGET
+                and v.dag.n_edges >= LEVEL_WORK * v.dag.n_levels
+                # one thread alone does the directions
+                and v.n_directions <= FK_GROUP
+                # a unit's block may be written past its end, where another thread's begins
+                and v.statistics != FK_UNITWISE)
 
     def _fill(self, int64_t stride, int field):
         """One contiguous array over the slots for a field of fk_slot, in the struct's order."""

@@ -11,7 +11,7 @@ from ._transfer cimport run_transfer
 from ._types cimport FK_BERNOULLI, FK_NO_METRIC, FK_RATES, fk_fault
 from ._view cimport (
     FORWARD, OUTPUT, ROWS_ACTIVITIES, ROWS_DIRECT, ROWS_SIGNALS, ROWS_SUMS, ROWS_TARGETS,
-    STATISTICS, PassView,
+    STATISTICS, PassView, place,
 )
 
 
@@ -28,7 +28,8 @@ cdef struct Tile:
     int slot, n                  # accumulators; samples
     int64_t first                # sample of the batch
     int thread, n_threads        # of those that share the tile
-    bint add, in_metric
+    bint is_first                # of its slot
+    bint add, in_metric          # to what the accumulators hold; to those of the metric
 
 
 cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile, int thread,
@@ -37,7 +38,8 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile, int thread,
     t.v, t.rows, t.slot, t.thread, t.n_threads = v, rows, slot, thread, n_threads
     t.first = tile * v.leaves.tile
     t.n = <int>min(v.n_samples - t.first, <int64_t>v.leaves.tile)
-    t.add, t.in_metric = v.adds or tile >= v.n_slots, tile < v.metric_tiles
+    t.is_first, t.in_metric = tile < v.n_slots, tile < v.metric_tiles
+    t.add = v.adds or not t.is_first
     t.n_rows = v.rows if t.in_metric else 1
     load(&t)
     forward(&t)
@@ -67,10 +69,6 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile, int thread,
         statistics(&t)
 
 
-cdef inline void* place(Tile* t, int which) noexcept nogil:
-    return t.rows + t.v.row_offset[which]
-
-
 cdef void level_part(Tile* t, int32_t level, int32_t* first, int32_t* last) noexcept nogil:
     """The thread's positions of a level."""
     cdef const int32_t* starts = t.v.dag.level_starts
@@ -85,8 +83,8 @@ cdef void load(Tile* t) noexcept nogil:
     cdef PassView* v = t.v
     cdef int32_t a, b
     level_part(t, 0, &a, &b)
-    v.leaves.load(<const char*>v.inputs + a * v.itemsize, v.dag.n_inputs, b - a, v.samples, t.first,
-                  t.n, <char*>place(t, ROWS_ACTIVITIES)
+    v.leaves.load(<const char*>v.inputs + <int64_t>a * v.itemsize, v.dag.n_inputs, b - a, v.samples,
+                  t.first, t.n, <char*>place(v, t.rows, ROWS_ACTIVITIES)
                   + <int64_t>a * v.leaves.tile * v.itemsize)
     fk_barrier(t.n_threads)
 
@@ -94,7 +92,7 @@ cdef void load(Tile* t) noexcept nogil:
 cdef void store(Tile* t, int which, int row, int stride, const int32_t* positions, int64_t width,
                 void* out) noexcept nogil:
     cdef PassView* v = t.v
-    v.leaves.store(<char*>place(t, which) + row * v.leaves.tile * v.itemsize, stride, positions,
+    v.leaves.store(<char*>place(v, t.rows, which) + row * v.leaves.tile * v.itemsize, stride, positions,
                    width, t.first, t.n, out)
 
 
@@ -105,7 +103,7 @@ cdef void forward(Tile* t) noexcept nogil:
     cdef int32_t level, a, b
     for level in range(1, v.dag.n_levels):
         level_part(t, level, &a, &b)
-        v.leaves.forward(v.dag, a, b, v.theta, place(t, ROWS_ACTIVITIES), place(t, ROWS_SIGNALS),
+        v.leaves.forward(v.dag, a, b, v.theta, place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS),
                          t.n_rows, only_losses)
         fk_barrier(t.n_threads)
 
@@ -114,8 +112,8 @@ cdef void ranges(Tile* t) noexcept nogil:
     cdef PassView* v = t.v
     cdef int64_t a, b
     share(v.dag.n_units, t.thread, t.n_threads, &a, &b)
-    v.leaves.ranges(<int32_t>a, <int32_t>b, t.first >= v.n_slots * v.leaves.tile, place(t, ROWS_ACTIVITIES), v.slots[t.slot].low,
-                    v.slots[t.slot].high)
+    v.leaves.ranges(<int32_t>a, <int32_t>b, not t.is_first, place(v, t.rows, ROWS_ACTIVITIES),
+                    v.slots[t.slot].low, v.slots[t.slot].high)
 
 
 cdef void note_fault(Tile* t, fk_fault fault) noexcept nogil:
@@ -128,7 +126,7 @@ cdef void run_output(Tile* t) noexcept nogil:
     """Losses and direct terms; without targets the losses mean nothing."""
     cdef PassView* v = t.v
     cdef double[64] losses
-    cdef void* targets = place(t, ROWS_TARGETS)
+    cdef void* targets = place(v, t.rows, ROWS_TARGETS)
     cdef fk_fault fault
     cdef int i
     if v.targets != NULL:
@@ -136,8 +134,8 @@ cdef void run_output(Tile* t) noexcept nogil:
     elif v.classes != NULL:
         v.leaves.load_classes(v.classes, 1, v.dag.n_outputs, v.samples, t.first, t.n, targets)
     fault = v.leaves.output(v.dag, v.interpretation, t.n, v.out_output_metric == NULL,
-                            place(t, ROWS_ACTIVITIES), place(t, ROWS_SIGNALS), t.n_rows, targets,
-                            place(t, ROWS_DIRECT), losses)
+                            place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS), t.n_rows, targets,
+                            place(v, t.rows, ROWS_DIRECT), losses)
     if v.out_output_metric != NULL:
         store(t, ROWS_DIRECT, 1, 2, NULL, v.dag.n_outputs, v.out_output_metric)
     if v.targets != NULL or v.classes != NULL:
@@ -164,7 +162,7 @@ cdef void backward_units(Tile* t, int32_t first, int32_t last) noexcept nogil:
     cdef PassView* v = t.v
     cdef const int64_t* start = v.dag.out_start
     cdef char* weights = <char*>v.weights_out
-    cdef void* sums = place(t, ROWS_SUMS) if v.out_sums != NULL else NULL
+    cdef void* sums = place(v, t.rows, ROWS_SUMS) if v.out_sums != NULL else NULL
     cdef int32_t middle
     if v.weights_part:
         weights += t.thread * v.weights_part * v.itemsize
@@ -177,7 +175,7 @@ cdef void backward_units(Tile* t, int32_t first, int32_t last) noexcept nogil:
             v.step.gather_weights(v.dag, start[middle], start[last], v.theta, weights)
         v.leaves.backward(v.dag, v.signals, t.n_rows, middle, last,
                           weights if v.weights_part else weights + start[middle] * v.itemsize,
-                          place(t, ROWS_ACTIVITIES), place(t, ROWS_DIRECT), place(t, ROWS_SIGNALS),
+                          place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_DIRECT), place(v, t.rows, ROWS_SIGNALS),
                           sums)
         last = middle
 
@@ -188,10 +186,10 @@ cdef void statistics(Tile* t) noexcept nogil:
     cdef int32_t level, a, b
     if v.shift != NULL:
         share(v.dag.n_units, t.thread, t.n_threads, &first, &last)
-        v.leaves.centre(<int32_t>first, <int32_t>last, v.shift, place(t, ROWS_ACTIVITIES))
+        v.leaves.centre(<int32_t>first, <int32_t>last, v.shift, place(v, t.rows, ROWS_ACTIVITIES))
         fk_barrier(t.n_threads)
     for level in range(1, v.dag.n_levels):
         level_part(t, level, &a, &b)
         v.leaves.statistics(v.dag, a, b, v.statistics if t.in_metric else FK_NO_METRIC, t.n_rows,
-                            t.add, place(t, ROWS_ACTIVITIES), place(t, ROWS_SIGNALS),
+                            t.add, place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS),
                             &v.slots[t.slot])

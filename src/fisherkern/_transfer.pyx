@@ -17,12 +17,8 @@ from ._types cimport (
 from ._view cimport (
     ROWS_ACTIVITIES, ROWS_DIRECT, ROWS_DRAWN, ROWS_FACTOR, ROWS_LIVE, ROWS_RANDOM, ROWS_RATES,
     ROWS_ROOTS, ROWS_SIGNALS, ROWS_START, ROWS_SUMS, ROWS_TARGETS, ROWS_UNREDUCED_DIRECT,
-    ROWS_UNREDUCED_RATES, ROWS_UNREDUCED_ROOTS, ROWS_UNREDUCED_START, PassView,
+    ROWS_UNREDUCED_RATES, ROWS_UNREDUCED_ROOTS, ROWS_UNREDUCED_START, PassView, place,
 )
-
-
-cdef inline void* place(PassView* v, char* rows, int which) noexcept nogil:
-    return rows + v.row_offset[which]
 
 
 cdef fk_fault run_transfer(PassView* v, char* rows, int slot, int64_t first, int n,
@@ -33,7 +29,7 @@ cdef fk_fault run_transfer(PassView* v, char* rows, int slot, int64_t first, int
     cdef int64_t row = v.leaves.tile * v.itemsize
     cdef fk_fault fault = fk_fault(-1, -1), found
     cdef int e = 0, count
-    cdef int32_t p
+    cdef int64_t p
     cdef void* squares = NULL
     if v.signals != FK_RATES:
         squares = <char*>place(v, rows, ROWS_SIGNALS) + row
@@ -92,7 +88,7 @@ cdef fk_fault start_group(PassView* v, char* rows, int64_t first, int n, int e, 
     if v.signals == FK_VALUES_SQUARES:
         v.leaves.value_column(v.dag, v.group, 0, 1.0, place(v, rows, ROWS_DIRECT), start, live)
     elif v.signals == FK_VALUES_DRAWS:
-        memset(start, 0, v.dag.n_outputs * v.group * v.leaves.tile * v.itemsize)
+        memset(start, 0, <int64_t>v.dag.n_outputs * v.group * v.leaves.tile * v.itemsize)
         for c in range(count):
             found = start_draw(v, rows, first, n, e + c)
             if found.sample >= 0 and fault.sample < 0:

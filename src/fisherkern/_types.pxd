@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The C structures of simd/fk.h; `void*` points to the dtype that a table of leaves was made for."""
+"""The C structures of simd/fk.h; `void*` points to the dtype that a table of leaves is made for."""
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "simd/fk.h" nogil:
@@ -101,8 +101,8 @@ cdef extern from "simd/fk.h" nogil:
         int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                            int32_t*, void*, void*) noexcept nogil
-        int (*unit_systems)(const fk_dag*, const fk_solve*, const int32_t*, int, const void*, const void*,
-                            int64_t, int32_t*, int*, void*, void*) noexcept nogil
+        int (*unit_systems)(const fk_dag*, const fk_solve*, const int32_t*, int, const void*,
+                            const void*, int64_t, int32_t*, int*, void*, void*) noexcept nogil
         int (*cholesky)(int, void*, void*) noexcept nogil
         void (*unit_direction)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                                const int32_t*, int, int, const void*, void*) noexcept nogil

@@ -69,3 +69,8 @@ cdef struct PassView:
     void* out_sums               # their sums over the outgoing edges, or unreduced moduli
     void* out_output_metric      # Omega_oo
     void* out_rates              # (n_outputs, n_samples, n_units) transfer rates
+
+
+cdef inline void* place(PassView* v, char* rows, int which) noexcept nogil:
+    """Where a thread's working memory holds what one of the ROWS names."""
+    return rows + v.row_offset[which]

@@ -2,17 +2,13 @@
  * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). */
 
 FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int modulus, int squares,
-                                   int32_t first, int64_t start, const REAL *weights_out, const REAL *activities,
+                                   const REAL *weights, const REAL *activities,
                                    const REAL *direct, REAL *signals, REAL *unreduced)
 {
     enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
     const size_t stride = (size_t)rows * FK_TILE;
     const int64_t edge = dag->out_start[p];
     const int32_t slot = dag->output_slot[p];
-    const int32_t next = p - dag->ahead;
-    if (dag->ahead && next >= first)
-        NAME(ask_for)(signals, stride, dag->out_target + dag->out_start[next],
-                      dag->out_start[next + 1] - dag->out_start[next]);
     REAL *own = signals + (size_t)p * stride;
     REAL buffer[FK_TILE] __attribute__((aligned(64)));
     if (dag->out_start[p] == dag->out_start[p + 1] && slot >= 0 && !squares && !unreduced) {
@@ -23,7 +19,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     for (int c = 0; c < VECS; c += WIDTH) {
         VEC sum[SUMS] = {0};
         const VEC *b = sum, *m = sum + WIDTH;
-        NAME(gather)(WIDTH, modulus, weights_out + (edge - start), dag->out_target + edge,
+        NAME(gather)(WIDTH, modulus, weights, dag->out_target + edge,
                      dag->out_start[p + 1] - edge, signals + c * LANES, stride, sum);
         EACH(v, WIDTH) {
             const VEC slope = ((const VEC *)r)[c + v];
@@ -43,24 +39,23 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
 }
 
 /* Units from position last - 1 down to `first`, with one or two rows per unit; `weights_out` are
- * those of their outgoing edges. `unreduced`, where given, receives the sums over the outgoing edges
- * of the modulus (without an output's own term). */
+ * those of their outgoing edges. `unreduced`, where given, receives the sums over the outgoing
+ * edges of the modulus (without an output's own term). */
 static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first, int32_t last,
                            const void *weights_out, const void *activities, const void *direct,
                            void *signals, void *unreduced)
 {
-    const int64_t start = dag->out_start[first];
-    if (rows == 1)
-        for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 1, 0, 0, first, start, weights_out, activities, direct, signals, 0);
-    else if (kind == FK_VALUES_MODULUS)
-        for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 1, 0, first, start, weights_out, activities, direct, signals,
-                                unreduced);
-    else if (kind == FK_VALUES_SQUARES)
-        for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 1, first, start, weights_out, activities, direct, signals, 0);
-    else
-        for (int32_t p = last - 1; p >= first; p--)
-            NAME(backward_unit)(dag, p, 2, 0, 0, first, start, weights_out, activities, direct, signals, 0);
+    for (int32_t p = last - 1; p >= first; p--) {
+        const REAL *weights = (const REAL *)weights_out
+            + (dag->out_start[p] - dag->out_start[first]);
+        if (dag->ahead) NAME(ask_for_targets)(dag, p - dag->ahead, first, rows, signals);
+        if (rows == 1)
+            NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0);
+        else if (kind == FK_VALUES_MODULUS)
+            NAME(backward_unit)(dag, p, 2, 1, 0, weights, activities, direct, signals, unreduced);
+        else if (kind == FK_VALUES_SQUARES)
+            NAME(backward_unit)(dag, p, 2, 0, 1, weights, activities, direct, signals, 0);
+        else
+            NAME(backward_unit)(dag, p, 2, 0, 0, weights, activities, direct, signals, 0);
+    }
 }

@@ -114,8 +114,8 @@ FK_INLINE void NAME(panel_block)(int32_t size, int add, const REAL *activities,
 }
 #endif
 
-FK_INLINE void NAME(unit_block)(const fk_dag *dag, int32_t p, int rows, int add,
-                                const REAL *activities, const REAL *signals, REAL *blocks)
+FK_INLINE void NAME(add_block)(const fk_dag *dag, int32_t p, int rows, int add,
+                               const REAL *activities, const REAL *signals, REAL *blocks)
 {
     const int32_t *source = dag->source + dag->block[p], size = dag->fan_in[p] + 1;
     const VEC *c = (const VEC *)(signals + (size_t)p * rows * FK_TILE) + VECS;

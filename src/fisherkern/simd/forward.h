@@ -13,8 +13,9 @@ FK_INLINE void NAME(preactivations)(const REAL *weights, const int32_t *source, 
     }
 }
 
-/* Units at positions [first, last). The unit's first signal row gets its slopes, or the z that a Bernoulli output works on.
- * With only_losses, a Bernoulli output that feeds no unit has no activity: its layer works on z. */
+/* Units at positions [first, last). The unit's first signal row gets its slopes, or the z that a
+ * Bernoulli output works on. With only_losses, a Bernoulli output that feeds no unit has no
+ * activity: its layer works on z. */
 static void NAME(forward)(const fk_dag *dag, int32_t first, int32_t last, const void *theta,
                           void *activities_, void *signals_, int rows, int only_losses)
 {

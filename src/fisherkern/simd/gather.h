@@ -17,6 +17,15 @@ FK_INLINE void NAME(ask_for_sources)(const fk_dag *dag, int64_t p, int32_t last,
         NAME(ask_for)(activities, FK_TILE, dag->source + dag->block[p] + 1, dag->fan_in[p]);
 }
 
+/* The rows of the targets of the unit at position p, if that is not before `first`. */
+FK_INLINE void NAME(ask_for_targets)(const fk_dag *dag, int32_t p, int32_t first, int rows,
+                                     const REAL *signals)
+{
+    if (p >= first)
+        NAME(ask_for)(signals, (size_t)rows * FK_TILE, dag->out_target + dag->out_start[p],
+                      dag->out_start[p + 1] - dag->out_start[p]);
+}
+
 #define SUMS 8 /* vectors of sums under way at a time: they hide the latency of an addition */
 
 FK_INLINE void NAME(gather_edge)(int width, int squares, REAL w, const VEC *row, VEC *sum)

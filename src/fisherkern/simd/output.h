@@ -165,7 +165,8 @@ FK_INLINE NAME(scale) NAME(softmax)(const fk_dag *dag, const REAL *activities, i
         *p = MATH(exp)(activities[(size_t)dag->outputs[o] * FK_TILE + t] - scale.top);
         scale.sum += *p;
     }
-    for (int32_t o = 0; o < dag->n_outputs; o++) rows[(size_t)o * stride * FK_TILE + t] /= scale.sum;
+    for (int32_t o = 0; o < dag->n_outputs; o++)
+        rows[(size_t)o * stride * FK_TILE + t] /= scale.sum;
     NAME(others)(dag->n_outputs, stride, rows, t);
     return scale;
 }

@@ -70,12 +70,12 @@ static void NAME(statistics)(const fk_dag *dag, int32_t first, int32_t last, int
         else
             NAME(unit_moments)(dag, p, FK_NO_METRIC, rows, add, activities, signals, slot);
         if (kind == FK_UNITWISE)
-            NAME(unit_block)(dag, p, rows, add, activities, signals, slot->blocks);
+            NAME(add_block)(dag, p, rows, add, activities, signals, slot->blocks);
     }
 }
 
-/* Moves the origin of the activities at positions [first, last) to `shift`, in place, after the backward pass: moments
- * about a point near the mean keep their digits in float32 [O (25)]. */
+/* Moves the origin of the activities at positions [first, last) to `shift`, in place, after the
+ * backward pass: moments about a point near the mean keep their digits in float32 [O (25)]. */
 static void NAME(centre)(int32_t first, int32_t last, const void *shift_, void *activities_)
 {
     const REAL *shift = shift_;

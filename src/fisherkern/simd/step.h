@@ -193,7 +193,8 @@ FK_INLINE BITS NAME(free_weights)(const fk_solve *solve, int64_t block, int64_t 
     return free;
 }
 
-/* Sums over the weights of a unit: what they take from its bias, and d_j G_j, G in raw coordinates. */
+/* Sums over the weights of a unit: what they take from its bias, and d_j G_j, G in raw
+ * coordinates. */
 typedef struct {
     VEC taken, gain;
 } NAME(weight_sums);

@@ -221,7 +221,7 @@ def test_all_frozen_moves_nothing(optimizer):
     (lambda o: o.DiagonalGaussNewton(damping=np.nan), ValueError, "damping"),
     (lambda o: o.DiagonalGaussNewton(damping=None), TypeError, "damping"),
     (lambda o: o.AdaGrad(damping=-1), ValueError, "damping"),
-    (lambda o: o.DiagonalGaussNewton(metric_every=2**70), ValueError, "metric_every must be at most"),
+    (lambda o: o.DiagonalGaussNewton(metric_every=2**70), ValueError, "metric_every must be at"),
     (lambda o: o.AdaGrad(damping="range"), TypeError, "damping"),
     (lambda o: o.Momentum(momentum=1), ValueError, "momentum must be below 1"),
     (lambda o: o.Momentum(momentum=-0.1), ValueError, "momentum"),

@@ -14,6 +14,8 @@ from .workloads import WORKLOADS, Workload
 
 # norms of errors over norms: float64 against the reference, float32 against a float64 pass
 TOLERANCE = {"float64": 1e-10, "float32": 2e-3}
+# largest error of a peer over the largest entry, both in the network's precision
+PEER_TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 
 
 @cache
@@ -76,3 +78,17 @@ def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
     dtype = workload(name)[0].dtype.name
     error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
     assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
+
+
+def check_peer(name: str, peer_class: type, **options) -> None:
+    """Raise AssertionError unless a peer's gradient is the network's, before and after a step."""
+    net, X, Y = workload(name)
+    values, expected = peer_class(net, X, Y, **options).gradient(), net.gradient(X, Y)
+    error = np.abs(values - expected).max() / np.abs(expected).max()
+    assert error <= PEER_TOLERANCE[net.dtype.name], f"{name}: relative error {error:.1e}"
+    moved, *data = in_double(name)
+    moved = moved.copy()
+    moved.theta += step(name, "backpropagation")
+    peer = peer_class(net, X, Y, learning_rate=1.0, **options)
+    peer.run(1)
+    check(name, peer.gradient(), moved.gradient(*data))

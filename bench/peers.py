@@ -37,7 +37,7 @@ def output_values(interpretation: str, name: str, a: np.ndarray, Y: np.ndarray) 
     return times_slope(name, Y - a, a)
 
 
-def _columns(net, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def columns(net, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Data with samples in columns; classes as one-hot columns."""
     Y = np.equal.outer(np.arange(net.n_outputs), Y) if Y.ndim == 1 else Y.T
     return np.ascontiguousarray(X.T, net.dtype), np.ascontiguousarray(Y, net.dtype)
@@ -53,12 +53,18 @@ def levels(net) -> np.ndarray:
     return level
 
 
+def is_weight(net) -> np.ndarray:
+    """(n_parameters,) True where theta has a weight, False where a bias."""
+    mask = np.ones(net.n_parameters, bool)
+    mask[net.indptr[:-1]] = False
+    return mask
+
+
 def _mean_gradient(net, by_edge: np.ndarray, by_unit: np.ndarray, n_samples: int) -> np.ndarray:
     """Sums of -d loss by edge and unit to the mean loss's gradient in theta's layout."""
     out = np.empty(net.n_parameters, net.dtype)
-    is_weight = np.ones(out.size, bool)
-    is_weight[net.indptr[:-1]] = False
-    out[is_weight], out[~is_weight] = by_edge, by_unit
+    mask = is_weight(net)
+    out[mask], out[~mask] = by_edge, by_unit
     return out / -n_samples
 
 
@@ -72,7 +78,7 @@ class SparsePeer:
 
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0) -> None:
         self.learning_rate = learning_rate
-        self.X, self.Y = _columns(net, X, Y)
+        self.X, self.Y = columns(net, X, Y)
         self._net, n_samples = net, X.shape[0]
         level = levels(net)
         order = np.argsort(level, kind="stable")
@@ -199,7 +205,7 @@ class DensePeer:
 
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0) -> None:
         self.learning_rate = learning_rate
-        self.X, self.Y = _columns(net, X, Y)
+        self.X, self.Y = columns(net, X, Y)
         self._net, level = net, levels(net)
         bounds = np.searchsorted(level, np.arange(level.max() + 2))
         source, target = net.edges.T

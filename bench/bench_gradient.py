@@ -1,5 +1,7 @@
 """Gradients of one batch, and steps of gradient descent."""
 
+from importlib import import_module
+
 import pytest
 
 from . import oracles
@@ -30,20 +32,30 @@ def test_numpy_dense_gradient(benchmark):
 
 @pytest.mark.parametrize(("name", "n_threads"), CASES)
 def test_scipy_sparse_step(benchmark, name, n_threads):
-    check_peer_step(name, SparsePeer)
+    oracles.check_peer(name, SparsePeer)
     measure(benchmark, "step", name, n_threads, SparsePeer(*oracles.workload(name)).run)
 
 
 def test_numpy_dense_step(benchmark):
-    check_peer_step("W1", DensePeer)
+    oracles.check_peer("W1", DensePeer)
     measure(benchmark, "step", "W1", 1, DensePeer(*oracles.workload("W1")).run)
 
 
-def check_peer_step(name, peer_class):
-    """After one step at rate 1 the peer's gradient is the network's there."""
-    net, X, Y = oracles.in_double(name)
-    moved = net.copy()
-    moved.theta += oracles.step(name, "backpropagation")
-    peer = peer_class(*oracles.workload(name), learning_rate=1.0)
-    peer.run(1)
-    oracles.check(name, peer.gradient(), moved.gradient(X, Y))
+@pytest.mark.parametrize(("name", "n_threads"), CASES)
+@pytest.mark.parametrize("peer", ["EmbeddingBagPeer", "TorchSparsePeer"])
+def test_torch_step(benchmark, peer, name, n_threads):
+    pytest.importorskip("torch")
+    measure_threaded(benchmark, import_module("bench.torch_peers"), peer, name, n_threads)
+
+
+@pytest.mark.parametrize(("name", "n_threads"), CASES)
+def test_numba_step(benchmark, name, n_threads):
+    pytest.importorskip("numba")
+    measure_threaded(benchmark, import_module("bench.numba_peer"), "NumbaPeer", name, n_threads)
+
+
+def measure_threaded(benchmark, module, peer, name, n_threads):
+    peer_class = getattr(module, peer)
+    oracles.check_peer(name, peer_class, n_threads=n_threads)
+    run = peer_class(*oracles.workload(name), n_threads=n_threads).run
+    measure(benchmark, "step", name, n_threads, run)

@@ -8,7 +8,7 @@ from .pairing import elapsed
 
 REPEATS = {"W1": 100, "W2": 4, "W2d": 4, "W3": 1, "W4": 1}
 SECONDS, FEWEST, MOST = 1.5, 3, 25
-# a step of W1 is too short for two threads; the peers run on one, whatever a group's title says
+# a step of W1 is too short for two threads; NumPy and scipy run on one, whatever a title says
 CASES = [(name, threads) for name in REPEATS for threads in (1, 2) if (name, threads) != ("W1", 2)]
 
 

@@ -32,7 +32,8 @@ class Paired(NamedTuple):
         return f"{self.ratio:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
-def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02) -> Paired:
+def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02,
+           pause: float = 0.0) -> Paired:
     """Time ``a(n)`` against ``b(n)``, each of which repeats its work n times.
 
     Parameters
@@ -42,6 +43,8 @@ def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02) -> Paire
         Pairs of windows; every other pair runs b first, so that a drift cancels.
     seconds : float
         Length of one window, by the choice of n for each side; at least one repeat.
+    pause : float
+        Seconds of sleep before each window.
     """
     sides = (a, b)
     with no_collection():
@@ -49,6 +52,8 @@ def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02) -> Paire
         times = np.empty((windows, 2))
         for window in range(windows):
             for side in (0, 1) if window % 2 == 0 else (1, 0):
+                if pause:
+                    time.sleep(pause)
                 times[window, side] = elapsed(sides[side], counts[side]) / counts[side]
     ratios = np.sort(times[:, 0] / times[:, 1])
     low, high = median_interval(ratios)

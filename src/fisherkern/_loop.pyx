@@ -98,9 +98,9 @@ cdef class Trainer:
         if self.shift is not None:
             address = self.shift.ctypes.data
             v.step.solve.shift = b.shift = <const void*>address
-        v.step.gradient = b.slots[0].gradient
-        v.step.diagonal = b.slots[0].diagonal
-        v.step.cross = b.slots[0].cross
+        v.step.gradient = b.means[0]
+        v.step.diagonal = b.means[1]
+        v.step.cross = b.means[2]
         v.step.blocks = b.slots[0].blocks
         v.step.full = b.slots[0].full
         if self.settings["statistics"] == FK_UNITWISE:
@@ -130,10 +130,10 @@ cdef class Trainer:
         cdef bint thrifty = b.shared and v.rule != ADAPTIVE
         cdef bint has_running = (v.metric_rate < 1 or v.metric_every > 1) and v.method == METRIC
         # where memory is what limits the network, arrays change their meaning in place
-        v.in_place = thrifty and has_running and not v.with_noise and b.slots[0].diagonal != NULL
+        v.in_place = thrifty and has_running and not v.with_noise and b.means[1] != NULL
         b.adds = v.in_place
         if thrifty and (v.method == GRADIENT or v.step.reduction == FK_QUASI_DIAGONAL):
-            v.directions[0] = b.slots[0].gradient
+            v.directions[0] = b.means[0]
         else:
             v.directions[0] = self._zeros(b.slot_stride)
         v.directions[1] = v.directions[0]
@@ -141,11 +141,11 @@ cdef class Trainer:
             v.directions[1] = self._zeros(b.slot_stride)
             v.origin = self._zeros(b.slot_stride)
         if has_running:
-            if b.slots[0].diagonal != NULL:
-                v.running[0] = self._running(b.slots[0].diagonal)
+            if b.means[1] != NULL:
+                v.running[0] = self._running(b.means[1])
                 v.step.diagonal = v.running[0]
-            if b.slots[0].cross != NULL:
-                v.running[1] = self._running(b.slots[0].cross)
+            if b.means[2] != NULL:
+                v.running[1] = self._running(b.means[2])
                 v.step.cross = v.running[1]
             if b.slots[0].blocks != NULL:
                 v.running[2] = self._zeros(b.block_stride)
@@ -357,7 +357,7 @@ cdef void make_ready(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef int64_t first, last
     cdef double weight = v.blend_rate * metric_scale(v)
     share(b.dag.n_parameters, thread, n_threads, &first, &last)
-    memset(<char*>b.slots[0].gradient + first * b.itemsize, 0, (last - first) * b.itemsize)
+    memset(<char*>b.means[0] + first * b.itemsize, 0, (last - first) * b.itemsize)
     if b.metric_tiles:
         b.step.sum_slots(v.running[0], 0, 1, first, last, (1 - v.blend_rate) / weight)
         if v.running[1] != NULL:
@@ -379,19 +379,21 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef int64_t first = indptr[u0], last = indptr[u1]
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
+    if v.batch.by_source:
+        sum_by_source(v, thread, n_threads)
     sum_and_blend(v, u0, u1)
     if v.priors != NULL:
-        v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.slots[0].gradient)
-    if v.method == GRADIENT and direction != v.batch.slots[0].gradient:
+        v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.means[0])
+    if v.method == GRADIENT and direction != v.batch.means[0]:
         memcpy(<char*>direction + first * v.batch.itemsize,
-               <char*>v.batch.slots[0].gradient + first * v.batch.itemsize,
+               <char*>v.batch.means[0] + first * v.batch.itemsize,
                (last - first) * v.batch.itemsize)
     if v.method == MOMENTUM:
-        v.step.leaves.momentum(first, last, v.decay[0], v.batch.slots[0].gradient, v.moments[0],
+        v.step.leaves.momentum(first, last, v.decay[0], v.batch.means[0], v.moments[0],
                                direction)
     elif v.method == ADAM:
         v.step.leaves.adam(first, last, v.moment_count, v.decay[0], v.decay[1], v.decay[2],
-                           v.batch.slots[0].gradient, v.moments[0], v.moments[1], direction)
+                           v.batch.means[0], v.moments[0], v.moments[1], direction)
     elif v.method == METRIC:
         v.step.direction = direction
         if v.step.order != NULL:
@@ -403,7 +405,22 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
         for i in range(u0, u1):
             k = i if v.step.order == NULL else v.step.order[i]
             v.unit_decrement[k] = v.step.leaves.decrement(
-                v.batch.dag, v.step.solve.shift, k, v.batch.slots[0].gradient, direction)
+                v.batch.dag, v.step.solve.shift, k, v.batch.means[0], direction)
+
+
+cdef void sum_by_source(LoopView* v, int thread, int n_threads) noexcept nogil:
+    """Slots in the order of the outgoing edges to means, by the threads' parts of that order."""
+    cdef PassView* b = v.batch
+    cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
+    cdef int64_t first, last
+    share(b.dag.n_parameters, thread, n_threads, &first, &last)
+    b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last,
+                     v.inverse_noise / b.n_samples)
+    if b.metric_tiles and b.means[1] != NULL:
+        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, metric_scale(v))
+    if b.metric_tiles and b.means[2] != NULL:
+        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, metric_scale(v))
+    fk_barrier(n_threads)
 
 
 cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
@@ -415,17 +432,26 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
     cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
     cdef int64_t first = indptr[u0], last = indptr[u1], packed
     cdef int32_t k, size
-    b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last, scale)
+    if b.by_source:
+        b.step.arrange(b.means[0], b.slots[0].gradient, b.places, first, last)
+    else:
+        b.step.sum_slots(b.means[0], b.slot_stride, b.n_slots, first, last, scale)
     if b.metric_tiles == 0:
         return
-    if b.slots[0].diagonal != NULL:
-        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, weight)
-    if b.slots[0].cross != NULL:
-        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, weight)
+    if b.by_source:
+        if b.means[1] != NULL:
+            b.step.arrange(b.means[1], b.slots[0].diagonal, b.places, first, last)
+        if b.means[2] != NULL:
+            b.step.arrange(b.means[2], b.slots[0].cross, b.places, first, last)
+    else:
+        if b.means[1] != NULL:
+            b.step.sum_slots(b.means[1], b.slot_stride, n_slots, first, last, weight)
+        if b.means[2] != NULL:
+            b.step.sum_slots(b.means[2], b.slot_stride, n_slots, first, last, weight)
     if v.running[0] != NULL and not v.in_place:
-        b.step.blend(v.running[0], b.slots[0].diagonal, first, last, v.blend_rate)
+        b.step.blend(v.running[0], b.means[1], first, last, v.blend_rate)
     if v.running[1] != NULL and not v.in_place:
-        b.step.blend(v.running[1], b.slots[0].cross, first, last, v.blend_rate)
+        b.step.blend(v.running[1], b.means[2], first, last, v.blend_rate)
     if b.slots[0].full != NULL:
         first *= b.dag.n_parameters
         last *= b.dag.n_parameters

@@ -7,4 +7,4 @@ cdef class Dag:
     cdef readonly object indptr, position, level_starts, out_start, out_target
     cdef readonly object source, block, fan_in, outputs
     cdef readonly int widest_level
-    cdef object _keep, _packed
+    cdef object _keep, _packed, _places

@@ -178,9 +178,11 @@ cdef class Dag:
         block[n_inputs:] = self.indptr[:-1]
         self.block = block[order]
         self.fan_in = fan_in[order].astype(np.int32)
-        out_edge, self.out_start = counting_order(source, n_units)
+        out_edge, out_start = counting_order(n_units - 1 - source, n_units)
+        self.out_start = np.ascontiguousarray(out_start[::-1])
         self.out_target = target[out_edge]
-        self._keep["out_parameter"] = parameter[out_edge]
+        self._keep["out_parameter"] = np.concatenate([parameter[out_edge], self.block[n_inputs:]],
+                                                     dtype=np.int32, casting="unsafe")
         self.view.n_edges = n_edges
         self.view.n_parameters = n_parameters
 
@@ -210,6 +212,17 @@ cdef class Dag:
         v.block, v.fan_in, v.source = &block[0], &fan_in[0], &source[0]
         v.out_start, v.out_target = &out_start[0], &out_target[0]
         v.out_parameter, v.indptr = &out_parameter[0], &indptr[0]
+
+    def place_edges(self):
+        """(n_parameters,) place of each parameter in the order of the outgoing edges, with the
+        biases by position behind them; made when first asked for."""
+        if self._places is None:
+            order = np.asarray(<const int32_t[:self.view.n_parameters]>self.view.out_parameter)
+            made = np.empty(order.size, np.int32)
+            made[order] = np.arange(order.size, dtype=np.int32)
+            if self._places is None:  # another Python thread may have been here, and be using them
+                self._places = made
+        return self._places
 
     def place_blocks(self):
         """(n_units,) offsets of the units' packed lower triangles, which kernels then find too;

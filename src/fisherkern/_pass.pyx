@@ -60,6 +60,10 @@ cdef enum:
 # bytes of accumulators that as many slots as may be, but at least two, stay within; where three
 # numbers per parameter exceed it, the threads share the tiles
 SLOT_BUDGET = 32 << 20
+# bytes of a tile's rows above which sums are taken in the backward pass, by sources: the rows would
+# have to come from afar again; and of one row at least, as three sums for each end over its lanes
+SOURCE_ROWS = 2 << 20
+SOURCE_ROW = 128
 # edges per level that are worth two meetings of the threads
 LEVEL_WORK = 1 << 14
 
@@ -143,6 +147,7 @@ cdef class Pass:
         v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
         v.metric_tiles = v.n_tiles
         self._allocate_slots()
+        self._allocate_means()
         flops = (6.0 + 2.0 * v.n_directions) * dag.view.n_edges * n_samples
         if not v.shared:
             n_threads = min(n_threads, v.n_slots)
@@ -198,6 +203,25 @@ cdef class Pass:
             v.slots[0].full = <double*>self.allocate(P * P * sizeof(double))
             memset(v.slots[0].full, 0, P * P * sizeof(double))
 
+    def _allocate_means(self):
+        cdef PassView* v = &self.view
+        cdef const int32_t[::1] places
+        cdef void** slot = <void**>v.slots
+        cdef int i
+        v.by_source = (v.stage == STATISTICS and not v.shared
+                       and v.statistics in (FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL)
+                       and v.leaves.tile * v.itemsize >= SOURCE_ROW
+                       and <int64_t>v.dag.n_units * v.leaves.tile * v.itemsize * (1 + v.rows)
+                       > SOURCE_ROWS)
+        for i in range(3):
+            v.means[i] = slot[i]
+            if v.by_source and slot[i] != NULL:
+                v.means[i] = self.allocate(v.slot_stride * v.itemsize)
+                memset(v.means[i], 0, v.slot_stride * v.itemsize)
+        if v.by_source:
+            places = self.dag.place_edges()
+            v.places = &places[0]
+
     def _shares(self, int64_t n_parameters):
         """Whether threads share each tile: rows and accumulators are too large for one set each."""
         cdef PassView* v = &self.view
@@ -249,7 +273,7 @@ cdef class Pass:
             memset(v.thread_rows[t], 0, total)
         if v.stage >= BACKWARD:
             if v.shared and not v.n_directions:
-                widest = int(np.diff(self.dag.out_start).max())
+                widest = int(-np.diff(self.dag.out_start).min())
                 v.weights_part = max(WEIGHTS_PART, widest)
             size = self.n_threads * v.weights_part or v.dag.n_edges
             v.weights_out = self.allocate(size * v.itemsize)
@@ -281,6 +305,11 @@ cdef class Pass:
             self.view.drawn_classes = <const int64_t*>address
         else:
             self.view.draws = <const void*>address
+
+    @property
+    def form(self):
+        """Who passes through a tile and takes its sums: "own", "shared" or "by source"."""
+        return "shared" if self.view.shared else "by source" if self.view.by_source else "own"
 
     @property
     def n_draws(self):
@@ -347,13 +376,19 @@ cdef class Pass:
         if slot.full != NULL:
             full = as_array(slot.full, P * P, np.dtype(np.float64)).reshape(P, P) * scale
         return Sums(
-            slot_sum(self, slot.gradient, v.slot_stride, P, scale),
-            slot_sum(self, slot.diagonal, v.slot_stride, P, scale),
-            slot_sum(self, slot.cross, v.slot_stride, P, scale),
+            self._in_order(slot_sum(self, slot.gradient, v.slot_stride, P, scale)),
+            self._in_order(slot_sum(self, slot.diagonal, v.slot_stride, P, scale)),
+            self._in_order(slot_sum(self, slot.cross, v.slot_stride, P, scale)),
             slot_sum(self, slot.blocks, v.block_stride, v.dag.n_blocks, scale),
             full,
             *self.extremes(),
         )
+
+    def _in_order(self, values):
+        """Sums in theta's order."""
+        if values is None or not self.view.by_source:
+            return values
+        return values[self.dag.place_edges()]
 
     def extremes(self):
         """Smallest and largest activity of each unit by position, or (None, None)."""
@@ -408,12 +443,11 @@ cdef as_array(void* base, int64_t size, dtype):
 cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
     """The thread's part of the weights in the order of the outgoing edges; then all meet."""
     cdef int64_t first, last
-    cdef int64_t start = v.dag.out_start[v.first]  # no signal passes to a unit before
     if v.stage < BACKWARD or v.weights_part:
         return
-    share(v.dag.n_edges - start, thread, n_threads, &first, &last)
-    first += start
-    v.step.gather_weights(v.dag, first, start + last, v.theta,
+    # no signal passes to a unit before the first
+    share(v.dag.out_start[v.first], thread, n_threads, &first, &last)
+    v.step.gather_weights(v.dag, first, last, v.theta,
                           <char*>v.weights_out + first * v.itemsize)
     fk_barrier(n_threads)
 

@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from ._openmp cimport fk_barrier
 from ._transfer cimport run_transfer
-from ._types cimport FK_BERNOULLI, FK_NO_METRIC, FK_RATES, fk_fault
+from ._types cimport FK_BERNOULLI, FK_NO_METRIC, FK_RATES, fk_fault, fk_moments
 from ._view cimport (
     FORWARD, OUTPUT, ROWS_ACTIVITIES, ROWS_DIRECT, ROWS_SIGNALS, ROWS_SUMS, ROWS_TARGETS,
     STATISTICS, PassView, place,
@@ -65,7 +65,7 @@ cdef void run_tile(PassView* v, char* rows, int slot, int64_t tile, int thread,
         store(&t, ROWS_SIGNALS, 1, 2, v.dag.position, v.dag.n_units, v.out_modulus)
     if thread == 0 and v.out_sums != NULL:
         store(&t, ROWS_SUMS, 0, 1, v.dag.position, v.dag.n_units, v.out_sums)
-    if v.stage == STATISTICS:
+    if v.stage == STATISTICS and not v.by_source:
         statistics(&t)
 
 
@@ -92,8 +92,8 @@ cdef void load(Tile* t) noexcept nogil:
 cdef void store(Tile* t, int which, int row, int stride, const int32_t* positions, int64_t width,
                 void* out) noexcept nogil:
     cdef PassView* v = t.v
-    v.leaves.store(<char*>place(v, t.rows, which) + row * v.leaves.tile * v.itemsize, stride, positions,
-                   width, t.first, t.n, out)
+    v.leaves.store(<char*>place(v, t.rows, which) + row * v.leaves.tile * v.itemsize, stride,
+                   positions, width, t.first, t.n, out)
 
 
 cdef void forward(Tile* t) noexcept nogil:
@@ -103,8 +103,8 @@ cdef void forward(Tile* t) noexcept nogil:
     cdef int32_t level, a, b
     for level in range(1, v.dag.n_levels):
         level_part(t, level, &a, &b)
-        v.leaves.forward(v.dag, a, b, v.theta, place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS),
-                         t.n_rows, only_losses)
+        v.leaves.forward(v.dag, a, b, v.theta, place(v, t.rows, ROWS_ACTIVITIES),
+                         place(v, t.rows, ROWS_SIGNALS), t.n_rows, only_losses)
         fk_barrier(t.n_threads)
 
 
@@ -134,8 +134,8 @@ cdef void run_output(Tile* t) noexcept nogil:
     elif v.classes != NULL:
         v.leaves.load_classes(v.classes, 1, v.dag.n_outputs, v.samples, t.first, t.n, targets)
     fault = v.leaves.output(v.dag, v.interpretation, t.n, v.out_output_metric == NULL,
-                            place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS), t.n_rows, targets,
-                            place(v, t.rows, ROWS_DIRECT), losses)
+                            place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS),
+                            t.n_rows, targets, place(v, t.rows, ROWS_DIRECT), losses)
     if v.out_output_metric != NULL:
         store(t, ROWS_DIRECT, 1, 2, NULL, v.dag.n_outputs, v.out_output_metric)
     if v.targets != NULL or v.classes != NULL:
@@ -149,7 +149,7 @@ cdef void run_output(Tile* t) noexcept nogil:
 cdef void backward(Tile* t) noexcept nogil:
     cdef PassView* v = t.v
     cdef int32_t level = v.dag.n_levels - 1, a, b
-    while level >= (1 if v.first else 0):
+    while level >= (1 if v.first and not v.by_source else 0):
         level_part(t, level, &a, &b)
         backward_units(t, a, b)
         fk_barrier(t.n_threads)
@@ -164,19 +164,22 @@ cdef void backward_units(Tile* t, int32_t first, int32_t last) noexcept nogil:
     cdef char* weights = <char*>v.weights_out
     cdef void* sums = place(v, t.rows, ROWS_SUMS) if v.out_sums != NULL else NULL
     cdef int32_t middle
+    cdef fk_moments moments
+    moments.kind, moments.add = v.statistics if t.in_metric else FK_NO_METRIC, t.add
+    moments.shift, moments.slot = v.shift, &v.slots[t.slot]
     if v.weights_part:
         weights += t.thread * v.weights_part * v.itemsize
     while last > first:
         middle = first
         if v.weights_part:
             middle = last - 1
-            while middle > first and start[last] - start[middle - 1] <= v.weights_part:
+            while middle > first and start[middle - 1] - start[last] <= v.weights_part:
                 middle -= 1
-            v.step.gather_weights(v.dag, start[middle], start[last], v.theta, weights)
+            v.step.gather_weights(v.dag, start[last], start[middle], v.theta, weights)
         v.leaves.backward(v.dag, v.signals, t.n_rows, middle, last,
-                          weights if v.weights_part else weights + start[middle] * v.itemsize,
-                          place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_DIRECT), place(v, t.rows, ROWS_SIGNALS),
-                          sums)
+                          weights if v.weights_part else weights + start[last] * v.itemsize,
+                          place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_DIRECT),
+                          place(v, t.rows, ROWS_SIGNALS), sums, &moments if v.by_source else NULL)
         last = middle
 
 
@@ -191,5 +194,6 @@ cdef void statistics(Tile* t) noexcept nogil:
     for level in range(1, v.dag.n_levels):
         level_part(t, level, &a, &b)
         v.leaves.statistics(v.dag, a, b, v.statistics if t.in_metric else FK_NO_METRIC, t.n_rows,
-                            t.add, place(v, t.rows, ROWS_ACTIVITIES), place(v, t.rows, ROWS_SIGNALS),
+                            t.add, place(v, t.rows, ROWS_ACTIVITIES),
+                            place(v, t.rows, ROWS_SIGNALS),
                             &v.slots[t.slot])

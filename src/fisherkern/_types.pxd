@@ -41,6 +41,11 @@ cdef extern from "simd/fk.h" nogil:
         void* high
         double* full
 
+    ctypedef struct fk_moments:
+        int kind, add
+        const void* shift
+        const fk_slot* slot
+
     ctypedef struct fk_fault:
         int64_t sample
         int32_t output
@@ -58,7 +63,7 @@ cdef extern from "simd/fk.h" nogil:
         fk_fault (*output)(const fk_dag*, int, int, int, const void*, const void*, int,
                            const void*, void*, double*) noexcept nogil
         void (*backward)(const fk_dag*, int, int, int32_t, int32_t, const void*, const void*,
-                         const void*, void*, void*) noexcept nogil
+                         const void*, void*, void*, const fk_moments*) noexcept nogil
         void (*roots)(const fk_dag*, int, int, int, const void*, const void*, int, const void*,
                       void*) noexcept nogil
         void (*identity_roots)(const fk_dag*, int, int, const void*, const void*, int,
@@ -91,6 +96,7 @@ cdef extern from "simd/fk.h" nogil:
     ctypedef struct fk_step_leaves:
         void (*gather_weights)(const fk_dag*, int64_t, int64_t, const void*, void*) noexcept nogil
         void (*sum_slots)(void*, int64_t, int, int64_t, int64_t, double) noexcept nogil
+        void (*arrange)(void*, const void*, const int32_t*, int64_t, int64_t) noexcept nogil
         void (*blend)(void*, const void*, int64_t, int64_t, double) noexcept nogil
         void (*diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
                          const void*, int, void*) noexcept nogil

@@ -60,6 +60,9 @@ cdef struct PassView:
     double* slot_loss
     fk_fault* slot_fault
     fk_slot* slots
+    bint by_source               # the slots are in the order of the outgoing edges
+    const int32_t* places        # by_source: of each parameter in that order
+    void* means[3]               # gradient, diagonal, cross in theta's order, summed over slots
     int64_t slot_stride, block_stride, unit_stride
     const void* shift
     bint with_ranges

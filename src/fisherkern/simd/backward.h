@@ -7,7 +7,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
 {
     enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
     const size_t stride = (size_t)rows * FK_TILE;
-    const int64_t edge = dag->out_start[p];
+    const int64_t edge = dag->out_start[p + 1];
     const int32_t slot = dag->output_slot[p];
     REAL *own = signals + (size_t)p * stride;
     REAL buffer[FK_TILE] __attribute__((aligned(64)));
@@ -20,7 +20,7 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
         VEC sum[SUMS] = {0};
         const VEC *b = sum, *m = sum + WIDTH;
         NAME(gather)(WIDTH, modulus, weights, dag->out_target + edge,
-                     dag->out_start[p + 1] - edge, signals + c * LANES, stride, sum);
+                     dag->out_start[p] - edge, signals + c * LANES, stride, sum);
         EACH(v, WIDTH) {
             const VEC slope = ((const VEC *)r)[c + v];
             VEC value = slope * b[v];
@@ -38,24 +38,35 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     }
 }
 
+FK_INLINE void NAME(backward_kind)(const fk_dag *dag, int32_t p, int kind, int rows,
+                                   const REAL *weights, const REAL *activities,
+                                   const REAL *direct, REAL *signals, REAL *unreduced)
+{
+    if (rows == 1)
+        NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0);
+    else if (kind == FK_VALUES_MODULUS)
+        NAME(backward_unit)(dag, p, 2, 1, 0, weights, activities, direct, signals, unreduced);
+    else if (kind == FK_VALUES_SQUARES)
+        NAME(backward_unit)(dag, p, 2, 0, 1, weights, activities, direct, signals, 0);
+    else
+        NAME(backward_unit)(dag, p, 2, 0, 0, weights, activities, direct, signals, 0);
+}
+
 /* Units from position last - 1 down to `first`, with one or two rows per unit; `weights_out` are
  * those of their outgoing edges. `unreduced`, where given, receives the sums over the outgoing
- * edges of the modulus (without an output's own term). */
+ * edges of the modulus (without an output's own term); `moments`, where given, the sums that belong
+ * to the outgoing edges, and then inputs get no signal. */
 static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first, int32_t last,
                            const void *weights_out, const void *activities, const void *direct,
-                           void *signals, void *unreduced)
+                           void *signals, void *unreduced, const fk_moments *moments)
 {
     for (int32_t p = last - 1; p >= first; p--) {
         const REAL *weights = (const REAL *)weights_out
-            + (dag->out_start[p] - dag->out_start[first]);
+            + (dag->out_start[p + 1] - dag->out_start[last]);
         if (dag->ahead) NAME(ask_for_targets)(dag, p - dag->ahead, first, rows, signals);
-        if (rows == 1)
-            NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0);
-        else if (kind == FK_VALUES_MODULUS)
-            NAME(backward_unit)(dag, p, 2, 1, 0, weights, activities, direct, signals, unreduced);
-        else if (kind == FK_VALUES_SQUARES)
-            NAME(backward_unit)(dag, p, 2, 0, 1, weights, activities, direct, signals, 0);
-        else
-            NAME(backward_unit)(dag, p, 2, 0, 0, weights, activities, direct, signals, 0);
+        if (!moments || p >= dag->n_inputs)
+            NAME(backward_kind)(dag, p, kind, rows, weights, activities, direct, signals,
+                                unreduced);
+        if (moments) NAME(unit_source_moments)(dag, p, rows, moments, activities, signals);
     }
 }

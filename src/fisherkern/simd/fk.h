@@ -53,9 +53,11 @@ typedef struct {
     const int64_t *block;          /* (n_units,) offset of the unit's bias in theta */
     const int32_t *fan_in;         /* (n_units,) bias not counted */
     const int32_t *source;         /* (n_parameters,) position of the source; bias entries: 0 */
-    const int64_t *out_start;      /* (n_units + 1,) */
+    const int64_t *out_start;      /* (n_units + 1,) outgoing edges of position p: from p + 1's entry
+                                    * to p's; in the order of the backward pass */
     const int32_t *out_target;     /* (n_edges,) position of the target */
-    const int32_t *out_parameter;  /* (n_edges,) index of the weight in theta */
+    const int32_t *out_parameter;  /* (n_parameters,) index in theta of each edge's weight, then of
+                                    * each unit's bias by position */
     const int64_t *packed;         /* (n_units,) offset of the unit's packed lower triangle;
                                     * with n_blocks, set for unitwise passes */
     const int64_t *indptr;         /* (n_units - n_inputs + 1,) block offsets, public unit order */
@@ -75,6 +77,13 @@ typedef struct {
     void *low, *high; /* (n_units,) smallest and largest activity, or NULL */
     double *full;     /* (n_parameters, n_parameters) upper triangle, or NULL */
 } fk_slot;
+
+/* Sums that the backward pass takes by the way: see simd/moments.h. */
+typedef struct {
+    int kind, add;
+    const void *shift;
+    const fk_slot *slot;  /* its arrays in the order of the outgoing edges, biases behind them */
+} fk_moments;
 
 /* Where a loss cannot be differentiated: an output of zero that its target needs. */
 typedef struct {
@@ -99,7 +108,7 @@ typedef struct {
                        const void *targets, void *direct, double *losses);
     void (*backward)(const fk_dag *dag, int signals_kind, int rows, int32_t first, int32_t last,
                      const void *weights_out, const void *activities, const void *direct,
-                     void *signals, void *unreduced);
+                     void *signals, void *unreduced, const fk_moments *moments);
     void (*roots)(const fk_dag *dag, int interpretation, int n_samples, int reduced,
                   const void *activities, const void *signals, int rows, const void *direct,
                   void *roots);
@@ -142,6 +151,8 @@ typedef struct {
                            void *weights_out);
     void (*sum_slots)(void *sums, int64_t stride, int n_slots, int64_t first, int64_t last,
                       double scale);
+    void (*arrange)(void *out, const void *values, const int32_t *places, int64_t first,
+                    int64_t last);
     void (*blend)(void *running, const void *batch, int64_t first, int64_t last, double rate);
     void (*diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
                      const void *gradient, const void *diagonal, int root, void *direction);

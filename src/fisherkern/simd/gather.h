@@ -22,8 +22,8 @@ FK_INLINE void NAME(ask_for_targets)(const fk_dag *dag, int32_t p, int32_t first
                                      const REAL *signals)
 {
     if (p >= first)
-        NAME(ask_for)(signals, (size_t)rows * FK_TILE, dag->out_target + dag->out_start[p],
-                      dag->out_start[p + 1] - dag->out_start[p]);
+        NAME(ask_for)(signals, (size_t)rows * FK_TILE, dag->out_target + dag->out_start[p + 1],
+                      dag->out_start[p] - dag->out_start[p + 1]);
 }
 
 #define SUMS 8 /* vectors of sums under way at a time: they hide the latency of an addition */

@@ -36,6 +36,13 @@ static void NAME(sum_slots)(void *sums_, int64_t stride, int n_slots, int64_t fi
     for (int64_t i = first; i < last; i++) sums[i] *= (REAL)scale;
 }
 
+static void NAME(arrange)(void *out, const void *values, const int32_t *places, int64_t first,
+                          int64_t last)
+{
+    for (int64_t i = first; i < last; i++)
+        ((REAL *)out)[i] = ((const REAL *)values)[places[i]];
+}
+
 static void NAME(blend)(void *running_, const void *batch_, int64_t first, int64_t last,
                         double rate)
 {
@@ -427,8 +434,9 @@ static int NAME(lands)(const void *origin, const void *direction, int64_t first,
 }
 
 static const fk_step_leaves NAME(step_leaves) = {
-    NAME(gather_weights), NAME(sum_slots), NAME(blend), NAME(diagonal), NAME(quasi_diagonal),
-    NAME(pull), LANES, NAME(unit_system), NAME(unit_systems), NAME(cholesky), NAME(unit_direction),
+    NAME(gather_weights), NAME(sum_slots), NAME(arrange), NAME(blend), NAME(diagonal),
+    NAME(quasi_diagonal), NAME(pull), LANES, NAME(unit_system), NAME(unit_systems),
+    NAME(cholesky), NAME(unit_direction),
     NAME(full_system), NAME(full_direction), NAME(momentum), NAME(adam), NAME(mask),
     NAME(decrement), NAME(lands), NAME(advance),
 };

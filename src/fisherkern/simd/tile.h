@@ -7,6 +7,7 @@
 #include "gather.h"
 #include "forward.h"
 #include "output.h"
+#include "moments.h"
 #include "backward.h"
 #include "transfer.h"
 #include "draw.h"

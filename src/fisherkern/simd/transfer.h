@@ -115,7 +115,7 @@ FK_INLINE void NAME(transfer_unit)(const fk_dag *dag, int32_t p, int width,
     for (int c = 0; c < width * VECS; c += chunk) {
         VEC sum[MOST];
         for (int v = 0; v < chunk; v++) sum[v] = (VEC){0};
-        for (int64_t e = dag->out_start[p]; e < dag->out_start[p + 1]; e++) {
+        for (int64_t e = dag->out_start[p + 1]; e < dag->out_start[p]; e++) {
             const int32_t target = dag->out_target[e];
             if (!live[target]) continue;
             const VEC *row = (const VEC *)(rates + (size_t)target * size) + c;
@@ -145,7 +145,7 @@ FK_INLINE void NAME(transfer_units)(const fk_dag *dag, int width, int first,
         const int32_t slot = dag->output_slot[p];
         const int starts = slot >= 0 && live[p];
         int reached = starts;
-        for (int64_t e = dag->out_start[p]; e < dag->out_start[p + 1] && !reached; e++)
+        for (int64_t e = dag->out_start[p + 1]; e < dag->out_start[p] && !reached; e++)
             reached = live[dag->out_target[e]];
         live[p] = (uint8_t)reached;
         if (!reached) {

@@ -1,5 +1,8 @@
-"""The largest networks' form of a pass: threads share each tile, level by level, and training keeps
-its running metric and direction in the arrays of the batch. Here on small networks."""
+"""Forms of a pass that larger networks take, here on small ones.
+
+Shared tiles: threads share each tile, level by level, and training keeps its running metric and
+direction in the arrays of the batch. By sources: sums are taken in the backward pass.
+"""
 
 from contextlib import contextmanager, nullcontext
 
@@ -23,24 +26,38 @@ from fisherkern.interpretations import INTERPRETATIONS
 
 
 @contextmanager
-def shared_tiles():
-    """Any network is large."""
-    limits = _pass.SLOT_BUDGET, _pass.LEVEL_WORK
-    _pass.SLOT_BUDGET, _pass.LEVEL_WORK = 0, 0
+def limits(**values):
+    """Other sizes at which a pass takes another form."""
+    before = {name: getattr(_pass, name) for name in values}
+    for name, value in values.items():
+        setattr(_pass, name, value)
     try:
         yield
     finally:
-        _pass.SLOT_BUDGET, _pass.LEVEL_WORK = limits
+        for name, value in before.items():
+            setattr(_pass, name, value)
+
+
+def shared_tiles():
+    return limits(SLOT_BUDGET=0, LEVEL_WORK=0)
+
+
+def by_sources():
+    return limits(SOURCE_ROWS=0, SOURCE_ROW=0)
+
+
+FORMS = pytest.mark.parametrize("form", [shared_tiles, by_sources])
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("interpretation", INTERPRETATIONS)
-def test_results_are_those_of_tiles_of_ones_own_for_any_number_of_threads(interpretation, dtype,
-                                                                          method):
+@FORMS
+def test_results_are_those_of_the_usual_form_for_any_number_of_threads(form, interpretation, dtype,
+                                                                       method):
     net, X, Y = large_problem(interpretation, dtype)
     expected = METHODS[method](net, X, Y, 1)
-    with shared_tiles():
+    with form():
         alone = METHODS[method](net, X, Y, 1)
         for n_threads in (2, 3, 5):
             np.testing.assert_array_equal(METHODS[method](net, X, Y, n_threads), alone, strict=True)
@@ -48,11 +65,12 @@ def test_results_are_those_of_tiles_of_ones_own_for_any_number_of_threads(interp
 
 
 @given(problems(), st.sampled_from(["fisher", "monte_carlo", "backpropagated", "outer_product"]),
-       st.sampled_from(["diagonal", "quasi_diagonal", "unitwise"]))
-def test_metrics_vs_reference(problem, kind, reduction):
+       st.sampled_from(["diagonal", "quasi_diagonal", "unitwise"]),
+       st.sampled_from([shared_tiles, by_sources]))
+def test_metrics_vs_reference(problem, kind, reduction, form):
     net, X, Y = problem
     draws = drawn(kind, net, X)
-    with shared_tiles():
+    with form():
         gradient = net.gradient(X, Y)
         A = fk.metric(net, X, Y, kind=kind, reduction=reduction, **draws)
     assert_close(gradient, reference.gradient(net, X, Y), net.dtype)
@@ -90,9 +108,10 @@ def trained(optimizer, options, n_threads=1, interpretation="softmax"):
 @pytest.mark.parametrize("interpretation", ["softmax", "square"])  # without and with noise variance
 @pytest.mark.parametrize("options", [{"batch_size": 100, "epochs": 3}, {"steps": 12},
                                      {"online": True, "steps": 40}], ids=str)
-def test_training_equals_that_with_tiles_of_ones_own(optimizer, interpretation, options):
+@FORMS
+def test_training_equals_that_of_the_usual_form(form, optimizer, interpretation, options):
     theta, losses = trained(optimizer, options, interpretation=interpretation)
-    with shared_tiles():
+    with form():
         other, other_losses = trained(optimizer, options, interpretation=interpretation)
         again, _ = trained(optimizer, options, 3, interpretation)
     np.testing.assert_array_equal(again, other)
@@ -101,27 +120,48 @@ def test_training_equals_that_with_tiles_of_ones_own(optimizer, interpretation, 
     assert_close(other_losses, losses, tolerance=1e-8)
 
 
-def test_training_with_prior_average_and_frozen_weights():
+@FORMS
+def test_training_with_prior_average_and_frozen_weights(form):
     options = {"batch_size": 100, "epochs": 3, "prior": "path", "averaging": True}
     theta, _ = trained("quasi-diagonal", options)
-    with shared_tiles():
+    with form():
         other, _ = trained("quasi-diagonal", options)
         np.testing.assert_array_equal(trained("quasi-diagonal", options, 3)[0], other)
     assert_close(other, theta, tolerance=1e-8)
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("form", [nullcontext, shared_tiles, by_sources])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rows_asked_for_ahead_change_nothing(monkeypatch, dtype, shared):
+def test_rows_asked_for_ahead_change_nothing(monkeypatch, dtype, form):
     plain, X, Y = large_problem("softmax", dtype)
     monkeypatch.setattr(_network, "WIDE_LEVEL", 0)
     ahead, _, _ = large_problem("softmax", dtype)
-    with shared_tiles() if shared else nullcontext():
+    with form():
         for kind in ("backpropagated", "outer_product"):
             one, two = (fk.metric(net, X, Y, kind=kind, reduction="quasi_diagonal", n_threads=3)
                         .to_dense() for net in (plain, ahead))
             np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(plain.gradient(X, Y), ahead.gradient(X, Y))
+
+
+@pytest.mark.parametrize(("width", "reduction", "form"), [
+    (60, "none", "own"), (4000, "none", "by source"), (4000, "quasi_diagonal", "by source"),
+    (4000, "unitwise", "own"), (300_000, "none", "shared"), (300_000, "quasi_diagonal", "shared"),
+    (300_000, "unitwise", "own")])
+def test_forms_by_the_size_of_the_network(width, reduction, form):
+    net = fk.Network.layered([40, width, width, 7], fan_in=[5, 5, 7], dtype="float32", rng=0,
+                             replace=True, interpretation="softmax", activation="tanh")
+    X = np.zeros((64, 40), np.float32)
+    batch = net._pass("statistics", X, np.zeros(64, np.int64), 1, "values_modulus", reduction)
+    assert batch.form == form
+
+
+@pytest.mark.parametrize(("form", "name"), [(shared_tiles, "shared"), (by_sources, "by source")])
+def test_small_networks_take_the_form_that_is_asked_for(form, name):
+    net, X, Y = large_problem()
+    with form():
+        for reduction in ("none", "diagonal", "quasi_diagonal"):
+            assert net._pass("statistics", X, Y, 1, "values_modulus", reduction).form == name
 
 
 def test_parts_of_the_outgoing_weights_hold_a_unit_of_any_fan_out():
@@ -136,6 +176,7 @@ def test_parts_of_the_outgoing_weights_hold_a_unit_of_any_fan_out():
     X = rng.standard_normal((20, 1))
     Y = random_targets(rng, net, 20)
     expected = net.gradient(X, Y)
-    with shared_tiles():
-        for n_threads in (1, 3):
-            assert_close(net.gradient(X, Y, n_threads=n_threads), expected)
+    for form in (shared_tiles, by_sources):
+        with form():
+            for n_threads in (1, 3):
+                assert_close(net.gradient(X, Y, n_threads=n_threads), expected)

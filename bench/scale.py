@@ -20,7 +20,6 @@ import numpy as np
 import fisherkern as fk
 
 from .memory import reset_peak, status
-from .table import conditions, parse_target, program, update
 from .workloads import w5
 
 STEPS = 6
@@ -57,6 +56,8 @@ def measure_here(n_edges: int, n_threads: int, fan_in: int) -> dict:
 
 
 def table(given: argparse.Namespace) -> str:
+    from .table import conditions
+
     rows = ["| edges | fan-in | threads | building, s | bytes per edge, building | bytes per edge, "
             "training | step, s | ns per edge and sample |", "|" + "--:|" * 8]
     for n_edges in given.edges:
@@ -68,16 +69,22 @@ def table(given: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = program("scale", __doc__)
+    if "--here" in sys.argv:  # nothing else is imported: the memory is the whole process's
+        given = arguments(argparse.ArgumentParser()).parse_args()
+        print(json.dumps(measure_here(given.here, given.threads[0], given.fan_in)))
+        return
+    from .table import parse_target, program, update
+
+    given = parse_target(arguments(program("scale", __doc__)), MARK)
+    update(given.update, MARK, table(given))
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("edges", nargs="*", type=float, default=[1e6, 1e7, 1e8])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--fan-in", type=int, default=16)
     parser.add_argument("--here", type=int, help=argparse.SUPPRESS)
-    given = parse_target(parser, MARK)
-    if given.here:
-        print(json.dumps(measure_here(given.here, given.threads[0], given.fan_in)))
-        return
-    update(given.update, MARK, table(given))
+    return parser
 
 
 if __name__ == "__main__":

@@ -245,9 +245,11 @@ class _Run:
                         self.history.stopped = "interrupted"
         finally:
             bar.close()
-        with self._averaged() as theta:
-            final = theta.copy()
-        self.net.theta[:] = self.best if self.best is not None else final
+        if self.best is None and self.plan.averaging:
+            with self._averaged() as theta:
+                self.best = theta.copy()
+        if self.best is not None:
+            self.net.theta[:] = self.best
         if isinstance(self.plan.selection, int) and done == self.plan.last_step:
             self.history.selected = done
         if self.checkpoint is not None:

@@ -29,6 +29,14 @@ cdef counting_order(const int32_t[:] keys, int64_t n_keys):
     return order, starts
 
 
+cdef take(const int32_t[::1] values, const int32_t[::1] places, int32_t[::1] out):
+    """out = values[places], which may be one array; numpy would copy the places as wide integers."""
+    cdef int64_t i
+    with nogil:
+        for i in range(places.shape[0]):
+            out[i] = values[places[i]]
+
+
 cdef find_levels(int64_t n_inputs, const int64_t[::1] in_start, const int64_t[::1] out_start,
                  const int32_t[::1] target):
     """Longest path from a root to each unit; -1 on units that a cycle holds back."""
@@ -133,8 +141,8 @@ cdef class Dag:
         # an edge's index in theta: a bias comes before the weights of each unit
         parameter = np.arange(1 - n_inputs, n_edges + 1 - n_inputs, dtype=np.int32)
         parameter += target
-        np.take(self.position, source, out=source, mode="clip")  # clip: unbuffered
-        np.take(self.position, target, out=target, mode="clip")
+        take(self.position, source, source)
+        take(self.position, target, target)
         self._index(n_inputs, n_units, n_edges, in_start, source, target, parameter)
         self._link(n_inputs, n_units, outputs, activation, keeps, leaky_slope)
 
@@ -178,11 +186,14 @@ cdef class Dag:
         block[n_inputs:] = self.indptr[:-1]
         self.block = block[order]
         self.fan_in = fan_in[order].astype(np.int32)
-        out_edge, out_start = counting_order(n_units - 1 - source, n_units)
+        np.subtract(n_units - 1, source, out=source)  # backwards
+        out_edge, out_start = counting_order(source, n_units)
         self.out_start = np.ascontiguousarray(out_start[::-1])
         self.out_target = target[out_edge]
-        self._keep["out_parameter"] = np.concatenate([parameter[out_edge], self.block[n_inputs:]],
-                                                     dtype=np.int32, casting="unsafe")
+        out_parameter = np.empty(n_parameters, np.int32)
+        take(parameter, out_edge, out_parameter)
+        out_parameter[n_edges:] = self.block[n_inputs:]
+        self._keep["out_parameter"] = out_parameter
         self.view.n_edges = n_edges
         self.view.n_parameters = n_parameters
 

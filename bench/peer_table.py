@@ -8,7 +8,6 @@ loses nothing; with several, a pause before each window outlasts the spinning.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -19,7 +18,7 @@ from typing import NamedTuple
 from . import oracles
 from .loop import stepper
 from .pairing import Paired, paired
-from .table import NAMES, WINDOWS, conditions
+from .table import NAMES, WINDOWS, conditions, program
 
 # the longest default, of LLVM's and Intel's runtimes, is 0.2
 SECONDS_OF_SPINNING = 0.25
@@ -102,7 +101,7 @@ def notes() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.peer_table", description=__doc__)
+    parser = program("peer_table", __doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--workloads", nargs="+", default=list(NAMES), choices=list(NAMES))
     arguments = parser.parse_args()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from fisherkern.experiments.ollivier import ACTIVATIONS, METHODS, Method
 from fisherkern.experiments.report import bits
 
-from .table import replace
+from .table import program, replace
 
 Rows = dict[tuple[str, int, str, str, str], dict]
 
@@ -69,7 +68,7 @@ def distinct(rows: Rows) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m bench.reproduction", description=__doc__)
+    parser = program("reproduction", __doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("page", type=Path)
     given = parser.parse_args()

@@ -68,10 +68,11 @@ def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: i
     scale = _prior_scale(optimizer, prior, n_steps)
     if prior == "path" and rule == "trust_region":
         factors = _ones  # the path itself is the schedule
-    for name, asked in (("prior", scale is not None), ("averaging", averaging)):
+    for name, value, asked in (("prior", prior, scale is not None),
+                               ("averaging", averaging, averaging)):
         if asked and rule == "adaptive":
-            raise ValueError(f"{name} = {locals()[name]!r} cannot be used with step_size "
-                             "'adaptive', which judges each step by the loss at theta")
+            raise ValueError(f"{name} = {value!r} cannot be used with step_size 'adaptive', which "
+                             "judges each step by the loss at theta")
     period = (max(1, n_steps // _EVALUATIONS), 1) if mode == "whole" else (n_samples, size)
     if selection is not None:
         period = (max(1, n_steps // _PLACES), 1)

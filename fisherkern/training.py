@@ -37,7 +37,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
           epochs: int | None = None, batch_size: int | None = None, online: bool = False,
           step_size: str | Callable[[int], float] | None = None, trust_radius: float = 3e-4,
           prior: str | float | None = None, averaging: bool = False, validation: Any = None,
-          selection: str | None = None, callbacks: Iterable[Callable[[Event], Any]] = (),
+          selection: str | int | None = None, callbacks: Iterable[Callable[[Event], Any]] = (),
           progress: bool | None = None, checkpoint: Any = None, rng: Any = None,
           n_threads: int | None = None) -> History:
     """Train `net` in place.
@@ -223,7 +223,7 @@ class _Run:
                               for callback in callbacks)
         self.history = History()
         self.saved_at = time.monotonic()
-        self.least, self.best = np.inf, None
+        self.least, self.final = np.inf, None  # what the network ends with, if not theta
 
     def go(self, progress: bool | None) -> History:
         bar = _progress_bar(progress, self.plan.last_step)
@@ -245,11 +245,11 @@ class _Run:
                         self.history.stopped = "interrupted"
         finally:
             bar.close()
-        if self.best is None and self.plan.averaging:
+        if self.final is None and self.plan.averaging:
             with self._averaged() as theta:
-                self.best = theta.copy()
-        if self.best is not None:
-            self.net.theta[:] = self.best
+                self.final = theta.copy()
+        if self.final is not None:
+            self.net.theta[:] = self.final
         if isinstance(self.plan.selection, int) and done == self.plan.last_step:
             self.history.selected = done
         if self.checkpoint is not None:
@@ -277,7 +277,7 @@ class _Run:
             measured, parameters = self.net.loss(*self.held_out, n_threads=self.n_threads), \
                 theta.copy()
         if self.plan.selection == "best" and measured < self.least:
-            self.least, self.best, self.history.selected = measured, parameters, done
+            self.least, self.final, self.history.selected = measured, parameters, done
         self.history.validation.append((done, measured))
         return measured, parameters
 
@@ -351,7 +351,7 @@ class _Run:
         if not (np.array_equal(theta, self.net.theta) and np.array_equal(frozen, self.net.frozen)):
             self.trainer.restart(frozen_bytes(self.net))
             if self.history.stopped is not None:
-                self.best = self.net.theta.copy()  # that it stops with, not the average
+                self.final = self.net.theta.copy()  # that it stops with, not the average
 
 
 class _NoBar:

@@ -379,9 +379,7 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     cdef int64_t first = indptr[u0], last = indptr[u1]
     cdef void* direction = v.directions[1]
     v.failed[thread] = False
-    if v.batch.by_source:
-        sum_by_source(v, thread, n_threads)
-    sum_and_blend(v, u0, u1)
+    sum_and_blend(v, u0, u1, thread, n_threads)
     if v.priors != NULL:
         v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.means[0])
     if v.method == GRADIENT and direction != v.batch.means[0]:
@@ -408,54 +406,58 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
                 v.batch.dag, v.step.solve.shift, k, v.batch.means[0], direction)
 
 
-cdef void sum_by_source(LoopView* v, int thread, int n_threads) noexcept nogil:
-    """Slots in the order of the outgoing edges to means, by the threads' parts of that order."""
+cdef inline int n_arrays(PassView* b) noexcept nogil:
+    """Of the means, those that this batch adds to: the gradient, and the metric's where it does."""
+    return 3 if b.metric_tiles else 1
+
+
+cdef void sum_slots(LoopView* v, int64_t first, int64_t last) noexcept nogil:
+    """Means over the batch of entries [first, last) in the slots' order, in the first slot."""
     cdef PassView* b = v.batch
-    cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
-    cdef int64_t first, last
-    share(b.dag.n_parameters, thread, n_threads, &first, &last)
-    b.step.sum_slots(b.slots[0].gradient, b.slot_stride, b.n_slots, first, last,
-                     v.inverse_noise / b.n_samples)
-    if b.metric_tiles and b.means[1] != NULL:
-        b.step.sum_slots(b.slots[0].diagonal, b.slot_stride, n_slots, first, last, metric_scale(v))
-    if b.metric_tiles and b.means[2] != NULL:
-        b.step.sum_slots(b.slots[0].cross, b.slot_stride, n_slots, first, last, metric_scale(v))
-    fk_barrier(n_threads)
+    cdef void** sums = <void**>b.slots
+    cdef int i
+    for i in range(n_arrays(b)):
+        if sums[i] != NULL:
+            b.step.sum_slots(sums[i], b.slot_stride, metric_slots(b) if i else b.n_slots, first,
+                             last, metric_weight(v) if i else v.inverse_noise / b.n_samples)
 
 
-cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
+cdef inline int metric_slots(PassView* b) noexcept nogil:
+    return <int>min(<int64_t>b.n_slots, b.metric_tiles)
+
+
+cdef double metric_weight(LoopView* v) noexcept nogil:
+    """What the slots' sums count in the metric's array, which in place is the running one."""
+    return metric_scale(v) * (v.blend_rate if v.in_place else 1.0)
+
+
+cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1, int thread,
+                        int n_threads) noexcept nogil:
     """Slots to means over the batch; metric entries into the running metric."""
     cdef PassView* b = v.batch
     cdef const int64_t* indptr = b.dag.indptr
-    cdef double scale = v.inverse_noise / b.n_samples
-    cdef double weight = metric_scale(v) * (v.blend_rate if v.in_place else 1.0)
-    cdef int n_slots = <int>min(<int64_t>b.n_slots, v.metric_tiles)
-    cdef int64_t first = indptr[u0], last = indptr[u1], packed
+    cdef void** sums = <void**>b.slots
+    cdef int64_t first, last, packed
     cdef int32_t k, size
+    cdef int i
     if b.by_source:
-        b.step.arrange(b.means[0], b.slots[0].gradient, b.places, first, last)
-    else:
-        b.step.sum_slots(b.means[0], b.slot_stride, b.n_slots, first, last, scale)
+        share(b.dag.n_parameters, thread, n_threads, &first, &last)
+        sum_slots(v, first, last)
+        fk_barrier(n_threads)
+    first, last = indptr[u0], indptr[u1]
+    if not b.by_source:
+        sum_slots(v, first, last)
+    for i in range(n_arrays(b)):
+        if b.by_source and sums[i] != NULL:
+            b.step.arrange(b.means[i], sums[i], b.places, first, last)
+        if i and v.running[i - 1] != NULL and not v.in_place:
+            b.step.blend(v.running[i - 1], b.means[i], first, last, v.blend_rate)
     if b.metric_tiles == 0:
         return
-    if b.by_source:
-        if b.means[1] != NULL:
-            b.step.arrange(b.means[1], b.slots[0].diagonal, b.places, first, last)
-        if b.means[2] != NULL:
-            b.step.arrange(b.means[2], b.slots[0].cross, b.places, first, last)
-    else:
-        if b.means[1] != NULL:
-            b.step.sum_slots(b.means[1], b.slot_stride, n_slots, first, last, weight)
-        if b.means[2] != NULL:
-            b.step.sum_slots(b.means[2], b.slot_stride, n_slots, first, last, weight)
-    if v.running[0] != NULL and not v.in_place:
-        b.step.blend(v.running[0], b.means[1], first, last, v.blend_rate)
-    if v.running[1] != NULL and not v.in_place:
-        b.step.blend(v.running[1], b.means[2], first, last, v.blend_rate)
     if b.slots[0].full != NULL:
         first *= b.dag.n_parameters
         last *= b.dag.n_parameters
-        v.double_step.sum_slots(b.slots[0].full, 0, 1, first, last, weight)
+        v.double_step.sum_slots(b.slots[0].full, 0, 1, first, last, metric_weight(v))
         if v.running[3] != NULL:
             v.double_step.blend(v.running[3], b.slots[0].full, first, last, v.blend_rate)
     if b.slots[0].blocks == NULL:
@@ -464,7 +466,8 @@ cdef void sum_and_blend(LoopView* v, int32_t u0, int32_t u1) noexcept nogil:
         size = <int32_t>(indptr[k + 1] - indptr[k])
         packed = b.dag.packed[b.dag.position[b.dag.n_inputs + k]]
         last = packed + <int64_t>size * (size + 1) // 2
-        b.step.sum_slots(b.slots[0].blocks, b.block_stride, n_slots, packed, last, weight)
+        b.step.sum_slots(b.slots[0].blocks, b.block_stride, metric_slots(b), packed, last,
+                         metric_weight(v))
         if v.running[2] != NULL:
             b.step.blend(v.running[2], b.slots[0].blocks, packed, last, v.blend_rate)
 

@@ -205,8 +205,8 @@ cdef class Dag:
         slot[self.outputs] = np.arange(len(outputs), dtype=np.int32)
         cdef const int32_t[::1] position = self.position, output = self.outputs, slots = slot
         cdef const int32_t[::1] fan_in = self.fan_in, source = self.source
-        cdef const int32_t[::1] out_target = _padded(self.out_target)
-        cdef const int32_t[::1] out_parameter = _padded(self._keep["out_parameter"])
+        cdef const int32_t[::1] out_target = self.out_target
+        cdef const int32_t[::1] out_parameter = self._keep["out_parameter"]
         cdef const int64_t[::1] block = self.block, out_start = self.out_start
         cdef const int64_t[::1] indptr = self.indptr
         cdef const int32_t[::1] level_starts = self.level_starts
@@ -249,7 +249,3 @@ cdef class Dag:
                 self.view.packed, self.view.n_blocks = &packed[0], n_blocks
                 self._packed = made
         return self._packed
-
-
-def _padded(array):
-    return array if array.size else np.zeros(1, array.dtype)

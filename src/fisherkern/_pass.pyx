@@ -52,7 +52,7 @@ cdef extern from *:
 
 cdef enum:
     MAX_SLOTS = 16              # accumulators of small networks
-    WEIGHTS_PART = 1 << 14      # edges whose weights are gathered at a time by such a thread
+    WEIGHTS_PART = 1 << 14      # edges whose weights a thread gathers at a time in shared tiles
     TILE_BUDGET = 1 << 20       # bytes of one level's rows that should stay in the L2 cache
     SHARED_ROW = 128            # bytes of the shortest row that sharing among threads makes
     FLOPS_PER_THREAD = 200_000  # a step below this is faster on one thread
@@ -441,7 +441,7 @@ cdef as_array(void* base, int64_t size, dtype):
 
 
 cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
-    """The thread's part of the weights in the order of the outgoing edges; then all meet."""
+    """The thread's part of the weights in the order of the outgoing edges."""
     cdef int64_t first, last
     if v.stage < BACKWARD or v.weights_part:
         return
@@ -449,12 +449,12 @@ cdef void gather_weights(PassView* v, int thread, int n_threads) noexcept nogil:
     share(v.dag.out_start[v.first], thread, n_threads, &first, &last)
     v.step.gather_weights(v.dag, first, last, v.theta,
                           <char*>v.weights_out + first * v.itemsize)
-    fk_barrier(n_threads)
 
 
 cdef void pass_region(void* context, int thread, int n_threads) noexcept nogil:
     cdef PassView* v = <PassView*>context
     gather_weights(v, thread, n_threads)
+    fk_barrier(n_threads)
     run_slots(v, thread, n_threads)
 
 

@@ -131,4 +131,3 @@ FK_INLINE void NAME(add_block)(const fk_dag *dag, int32_t p, int rows, int add,
         NAME(block_rows)(2, add, activities, source, i, c, packed);
     if (i < size) NAME(block_rows)(1, add, activities, source, i, c, packed);
 }
-

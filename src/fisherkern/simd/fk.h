@@ -68,7 +68,7 @@ typedef struct {
                                     * wide for the caches; or 0 */
 } fk_dag;
 
-/* One accumulation slot: sums over the samples of its tiles, in theta's layout. */
+/* One accumulation slot: sums over the samples of its tiles, in theta's layout or as moments.h. */
 typedef struct {
     void *gradient;   /* (n_parameters,) sum of a_i b~_k (the descent direction) */
     void *diagonal;   /* (n_parameters,) sum of a_i^2 c_k, or NULL */

@@ -1,37 +1,50 @@
-/* The sums of statistics.h, taken by sources in the backward pass: it has just read the rows of a
- * unit's targets, which give the entries of the unit's outgoing edges. They come in the order of
- * those edges, and the biases' behind them, by position. */
+/* Sums over the samples of one tile: the gradient sum a_i b~_k and the metric's sum a_i c_k and
+ * sum a_i^2 c_k [O Def. 6, 10, 13-14, 23]. By targets (statistics.h) they come in theta's layout. By
+ * sources (here) they are taken in the backward pass, which has just read the rows of a unit's
+ * targets, and come in the order of the outgoing edges, the biases' behind them by position. */
 
-/* Entries of `n` <= 4 outgoing edges of one unit; x: its activities, squared: their squares. */
-FK_INLINE void NAME(edge_moments)(int n, int kind, int add, const REAL *signals, size_t stride,
-                                  const int32_t *target, const VEC *x, const VEC *squared,
-                                  REAL *gradient, REAL *diagonal, REAL *cross)
+static const REAL NAME(ones)[FK_TILE] __attribute__((aligned(64))) = {[0 ... FK_TILE - 1] = 1};
+
+/* Sums of n <= 4 entries, of x_i with the signals of their targets: b~_k, then c_k. */
+FK_INLINE void NAME(entry_moments)(int n, int kind, int add, const VEC *const *x,
+                                   const VEC *const *delta, REAL *gradient, REAL *diagonal,
+                                   REAL *cross)
 {
     VEC g[4], first[4], second[4];
-    const VEC *row[4];
     EACH(i, 4) g[i] = first[i] = second[i] = (VEC){0};
-    EACH(i, n) row[i] = (const VEC *)(signals + (size_t)target[i] * stride);
     EACH(v, VECS) EACH(i, n) {
-        g[i] += x[v] * row[i][v];
-        if (kind == FK_QUASI_DIAGONAL) first[i] += x[v] * row[i][VECS + v];
-        if (kind != FK_NO_METRIC) second[i] += squared[v] * row[i][VECS + v];
+        g[i] += x[i][v] * delta[i][v];
+        if (kind != FK_NO_METRIC) {
+            const VEC weighted = x[i][v] * delta[i][VECS + v];
+            first[i] += weighted;
+            second[i] += weighted * x[i][v];
+        }
     }
     NAME(put)(gradient, n, add, NAME(totals)(g));
-    if (kind == FK_QUASI_DIAGONAL) NAME(put)(cross, n, add, NAME(totals)(first));
     if (kind != FK_NO_METRIC) NAME(put)(diagonal, n, add, NAME(totals)(second));
+    if (kind == FK_QUASI_DIAGONAL) NAME(put)(cross, n, add, NAME(totals)(first));
 }
 
-FK_INLINE void NAME(bias_moments)(int kind, int add, const VEC *delta, REAL *gradient,
-                                  REAL *diagonal)
+/* `entry_moments` into the arrays of a slot, from entry e on; arrays that a kind has not are NULL */
+FK_INLINE void NAME(slot_moments)(int n, int kind, int add, const VEC *const *x,
+                                  const VEC *const *delta, const fk_slot *slot, int64_t e)
 {
-    VEC sum[4] = {{0}};
-    EACH_VECTOR {
-        sum[0] += delta[v];
-        if (kind != FK_NO_METRIC) sum[1] += delta[VECS + v];
+    NAME(entry_moments)(n, kind, add, x, delta, (REAL *)slot->gradient + e,
+                        (REAL *)slot->diagonal + (kind == FK_NO_METRIC ? 0 : e),
+                        (REAL *)slot->cross + (kind == FK_QUASI_DIAGONAL ? e : 0));
+}
+
+/* Outgoing edges [e, e + n) of a unit whose activities are x. */
+FK_INLINE void NAME(edge_moments)(int n, int kind, int add, const int32_t *targets, size_t stride,
+                                  const REAL *signals, const VEC *x, const fk_slot *slot,
+                                  int64_t e)
+{
+    const VEC *own[4], *delta[4];
+    EACH(i, n) {
+        own[i] = x;
+        delta[i] = (const VEC *)(signals + (size_t)targets[e + i] * stride);
     }
-    const QUAD total = NAME(totals)(sum);
-    *gradient = total[0] + (add ? *gradient : 0);
-    if (kind != FK_NO_METRIC) *diagonal = total[1] + (add ? *diagonal : 0);
+    NAME(slot_moments)(n, kind, add, own, delta, slot, e);
 }
 
 /* One unit, after its targets have their signals and it its own. */
@@ -40,32 +53,22 @@ FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int 
                                     const REAL *signals)
 {
     const size_t stride = (size_t)rows * FK_TILE;
-    const int64_t edge = dag->out_start[p + 1], n = dag->out_start[p] - edge;
-    const int64_t bias = dag->n_edges + p - dag->n_inputs;
-    const int32_t *target = dag->out_target + edge;
     const VEC *a = (const VEC *)(activities + (size_t)p * FK_TILE);
+    const VEC *ones = (const VEC *)NAME(ones);
+    const VEC *own = (const VEC *)(signals + (size_t)p * stride);
     const REAL shift = moments->shift ? ((const REAL *)moments->shift)[p] : 0;
-    REAL *gradient = moments->slot->gradient, *diagonal = moments->slot->diagonal;
-    REAL *cross = moments->slot->cross;
+    const fk_slot slot = *moments->slot; /* a copy that the writes below cannot alias */
+    const int32_t *targets = dag->out_target;
     const int add = moments->add;
-    VEC x[VECS], squared[VECS];
-    EACH_VECTOR x[v] = a[v] - shift, squared[v] = x[v] * x[v];
-    int64_t j = 0;
-#define EDGES(n)                                                                                 \
-    NAME(edge_moments)(n, kind, add, signals, stride, target + j, x, squared,                    \
-                       gradient + edge + j, diagonal + (kind == FK_NO_METRIC ? 0 : edge + j),    \
-                       cross + (kind == FK_QUASI_DIAGONAL ? edge + j : 0))
-    for (; j + 4 <= n; j += 4) EDGES(4);
-    if (n - j == 3)
-        EDGES(3);
-    else if (n - j == 2)
-        EDGES(2);
-    else if (n - j == 1)
-        EDGES(1);
+    const int64_t end = dag->out_start[p];
+    VEC x[VECS];
+    EACH_VECTOR x[v] = a[v] - shift;
+    int64_t e = dag->out_start[p + 1];
+#define EDGES(n) NAME(edge_moments)(n, kind, add, targets, stride, signals, x, &slot, e)
+    IN_FOURS(e, end, EDGES);
 #undef EDGES
     if (p >= dag->n_inputs)
-        NAME(bias_moments)(kind, add, (const VEC *)(signals + (size_t)p * stride),
-                           gradient + bias, diagonal + (kind == FK_NO_METRIC ? 0 : bias));
+        NAME(slot_moments)(1, kind, add, &ones, &own, &slot, dag->n_edges + p - dag->n_inputs);
 }
 
 FK_INLINE void NAME(unit_source_moments)(const fk_dag *dag, int32_t p, int rows,

@@ -1,7 +1,5 @@
-/* Sums over the samples of one tile, in theta's layout: the gradient sum a_i b~_k and the entries
+/* Sums over the samples of one tile by targets, in theta's layout: those of moments.h and the entries
  * of the unitwise metric A_ij = sum a_i a_j c_k [O Def. 6, 10, 13-14, 23] that a reduction needs. */
-
-static const REAL NAME(ones)[FK_TILE] __attribute__((aligned(64))) = {[0 ... FK_TILE - 1] = 1};
 
 /* Row of entry j of a unit's block: ones for the bias. */
 FK_INLINE const VEC *NAME(entry_row)(const REAL *activities, const int32_t *source, int32_t j)
@@ -9,48 +7,30 @@ FK_INLINE const VEC *NAME(entry_row)(const REAL *activities, const int32_t *sour
     return (const VEC *)(j ? activities + (size_t)source[j] * FK_TILE : NAME(ones));
 }
 
-/* Sums of the entries [j, j + n) of one unit's block, n <= 4. */
-FK_INLINE void NAME(entry_moments)(int n, int kind, int add, const REAL *activities,
-                                   const int32_t *source, int32_t j, const VEC *delta,
-                                   const VEC *c, REAL *gradient, REAL *diagonal, REAL *cross)
+/* Entries [j, j + n) of one unit's block. */
+FK_INLINE void NAME(block_moments)(int n, int kind, int add, const REAL *activities,
+                                   const int32_t *source, const VEC *delta, const fk_slot *slot,
+                                   int64_t block, int32_t j)
 {
-    VEC g[4], first[4], second[4];
-    const VEC *x[4];
-    EACH(i, 4) g[i] = first[i] = second[i] = (VEC){0};
-    EACH(i, n) x[i] = NAME(entry_row)(activities, source, j + i);
-    EACH(v, VECS) EACH(i, n) {
-        g[i] += x[i][v] * delta[v];
-        if (kind != FK_NO_METRIC) {
-            const VEC weighted = x[i][v] * c[v];
-            first[i] += weighted;
-            second[i] += weighted * x[i][v];
-        }
+    const VEC *x[4], *same[4];
+    EACH(i, n) {
+        x[i] = NAME(entry_row)(activities, source, j + i);
+        same[i] = delta;
     }
-    NAME(put)(gradient + j, n, add, NAME(totals)(g));
-    if (kind != FK_NO_METRIC) NAME(put)(diagonal + j, n, add, NAME(totals)(second));
-    if (kind == FK_QUASI_DIAGONAL) NAME(put)(cross + j, n, add, NAME(totals)(first));
+    NAME(slot_moments)(n, kind, add, x, same, slot, block + j);
 }
 
 FK_INLINE void NAME(unit_moments)(const fk_dag *dag, int32_t p, int kind, int rows, int add,
                                   const REAL *activities, const REAL *signals,
-                                  const fk_slot *slot)
+                                  const fk_slot *slot_)
 {
+    const fk_slot slot = *slot_; /* a copy that the writes below cannot alias */
     const int64_t block = dag->block[p];
     const int32_t *source = dag->source + block, size = dag->fan_in[p] + 1;
-    const VEC *delta = (const VEC *)(signals + (size_t)p * rows * FK_TILE), *c = delta + VECS;
-    REAL *gradient = (REAL *)slot->gradient + block;
-    REAL *diagonal = (REAL *)slot->diagonal + (kind == FK_NO_METRIC ? 0 : block);
-    REAL *cross = (REAL *)slot->cross + (kind == FK_QUASI_DIAGONAL ? block : 0);
+    const VEC *delta = (const VEC *)(signals + (size_t)p * rows * FK_TILE);
     int32_t j = 0;
-#define ENTRIES(n)                                                                               \
-    NAME(entry_moments)(n, kind, add, activities, source, j, delta, c, gradient, diagonal, cross)
-    for (; j + 4 <= size; j += 4) ENTRIES(4);
-    if (size - j == 3)
-        ENTRIES(3);
-    else if (size - j == 2)
-        ENTRIES(2);
-    else if (size - j == 1)
-        ENTRIES(1);
+#define ENTRIES(n) NAME(block_moments)(n, kind, add, activities, source, delta, &slot, block, j)
+    IN_FOURS(j, size, ENTRIES);
 #undef ENTRIES
 }
 

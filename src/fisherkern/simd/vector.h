@@ -69,6 +69,18 @@ FK_INLINE QUAD NAME(totals)(const VEC *x)
 #endif
 }
 
+/* PART(n) with n = 4 for the entries [j, j + 4), and at last with what is left before `end` */
+#define IN_FOURS(j, end, PART)                                                                   \
+    do {                                                                                         \
+        for (; (j) + 4 <= (end); (j) += 4) PART(4);                                              \
+        if ((end) - (j) == 3)                                                                    \
+            PART(3);                                                                             \
+        else if ((end) - (j) == 2)                                                               \
+            PART(2);                                                                             \
+        else if ((end) - (j) == 1)                                                               \
+            PART(1);                                                                             \
+    } while (0)
+
 /* Writes or adds the first n of four values. */
 FK_INLINE void NAME(put)(REAL *place, int n, int add, QUAD value)
 {

@@ -81,21 +81,6 @@ cdef int64_t padded(int64_t n_bytes) noexcept nogil:
     return (n_bytes + 63) // 64 * 64
 
 
-cdef int choose_tile(Dag dag, int64_t n_samples, int itemsize, int rows, int statistics):
-    """Widest tile that the batch fills and whose rows of one level stay in cache; large problems
-    are cut into four at least, so that threads can share them, but not into rows that are too
-    short for their kernels."""
-    cdef int tile = 64, shared_row = SHARED_ROW
-    if statistics == FK_UNITWISE:
-        shared_row *= 2  # each product of two rows ends with a sum over lanes
-    cdef bint large = 6.0 * dag.view.n_edges * n_samples > 10 * FLOPS_PER_THREAD
-    while tile > 16 and (tile >= 2 * n_samples
-                         or (large and 4 * tile > n_samples and tile * itemsize > shared_row)
-                         or <int64_t>dag.widest_level * tile * itemsize * rows > TILE_BUDGET):
-        tile //= 2
-    return tile
-
-
 @cython.no_gc_clear
 cdef class Pass:
     """Buffers and settings of passes over batches of up to `n_samples` rows.
@@ -139,11 +124,11 @@ cdef class Pass:
             v.n_directions = 1
         v.group = 1 if v.n_directions <= 1 else FK_GROUP
         v.first = dag.view.n_inputs
-        v.leaves = tile_leaves(v.itemsize == 8,
-                               choose_tile(dag, n_samples, v.itemsize, 1 if rare_metric else v.rows,
-                                           statistics))
-        v.step = step_leaves(v.itemsize == 8)
+        v.shared = self._shares()
         v.n_samples = n_samples
+        v.leaves = tile_leaves(v.itemsize == 8, self._choose_tile(1 if rare_metric else v.rows))
+        v.by_source = self._sums_by_source(v.leaves.tile)
+        v.step = step_leaves(v.itemsize == 8)
         v.n_tiles = (n_samples + v.leaves.tile - 1) // v.leaves.tile
         v.metric_tiles = v.n_tiles
         self._allocate_slots()
@@ -175,7 +160,6 @@ cdef class Pass:
             self.dag.place_blocks()
             blocks = v.dag.n_blocks
         cdef int64_t size = (P * n_arrays + blocks) * v.itemsize
-        v.shared = self._shares(P)
         v.n_slots = max(1, min(v.n_tiles, MAX_SLOTS))
         if v.statistics == FK_FULL or v.shared:
             v.n_slots = 1
@@ -208,11 +192,6 @@ cdef class Pass:
         cdef const int32_t[::1] places
         cdef void** slot = <void**>v.slots
         cdef int i
-        v.by_source = (v.stage == STATISTICS and not v.shared
-                       and v.statistics in (FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL)
-                       and v.leaves.tile * v.itemsize >= SOURCE_ROW
-                       and <int64_t>v.dag.n_units * v.leaves.tile * v.itemsize * (1 + v.rows)
-                       > SOURCE_ROWS)
         for i in range(3):
             v.means[i] = slot[i]
             if v.by_source and slot[i] != NULL:
@@ -222,10 +201,34 @@ cdef class Pass:
             places = self.dag.place_edges()
             v.places = &places[0]
 
-    def _shares(self, int64_t n_parameters):
+    def _choose_tile(self, int rows):
+        """Widest tile that the batch fills and whose rows of one level stay in cache, or that takes
+        its sums by sources; large problems are cut into four at least, so that threads can share
+        them, but not into rows that are too short for their kernels."""
+        cdef PassView* v = &self.view
+        cdef int tile = 64, shared_row = SHARED_ROW
+        if v.statistics == FK_UNITWISE:
+            shared_row *= 2  # each product of two rows ends with a sum over lanes
+        cdef bint large = 6.0 * v.dag.n_edges * v.n_samples > 10 * FLOPS_PER_THREAD
+        while tile > 16 and (
+                tile >= 2 * v.n_samples
+                or (large and 4 * tile > v.n_samples and tile * v.itemsize > shared_row)
+                or (<int64_t>self.dag.widest_level * tile * v.itemsize * rows > TILE_BUDGET
+                    and not (self._sums_by_source(tile) and tile // 2 * v.itemsize < SOURCE_ROW))):
+            tile //= 2
+        return tile
+
+    def _sums_by_source(self, int tile):
+        cdef PassView* v = &self.view
+        return (v.stage == STATISTICS and not v.shared
+                and v.statistics in (FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL)
+                and tile * v.itemsize >= SOURCE_ROW
+                and <int64_t>v.dag.n_units * tile * v.itemsize * (1 + v.rows) > SOURCE_ROWS)
+
+    def _shares(self):
         """Whether threads share each tile: rows and accumulators are too large for one set each."""
         cdef PassView* v = &self.view
-        return (3 * n_parameters * v.itemsize > SLOT_BUDGET
+        return (3 * v.dag.n_parameters * v.itemsize > SLOT_BUDGET
                 and v.dag.n_edges >= LEVEL_WORK * v.dag.n_levels
                 # one thread alone does the directions
                 and v.n_directions <= FK_GROUP

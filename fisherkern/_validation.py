@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 # more are never used; keeps any integer within C's range
 _MOST_THREADS = 1024
@@ -46,7 +47,7 @@ def boolean(value: Any, name: str) -> bool:
 def finite_number(value: Any, name: str, least: float | None = None, above: float | None = None,
                   most: float | None = None) -> float:
     """`value` as a float within [least, most] and above `above`."""
-    if isinstance(value, (str, bytes)) or not np.isscalar(value):
+    if isinstance(value, (str, bytes, bool, np.bool_)) or not np.isscalar(value):
         raise TypeError(f"{name} must be a number; got {value!r}")
     try:
         number = float(value)
@@ -109,16 +110,37 @@ def numeric_array(values: Any, name: str, dtype: np.dtype | type) -> np.ndarray:
     return array
 
 
-def sample_array(X: Any, width: int, dtype: np.dtype, name: str = "X") -> np.ndarray:
-    """Checked samples of shape (n_samples, width), n_samples >= 1."""
-    shape = raw_array(X, name).shape
+def sample_array(X: Any, width: int, dtype: np.dtype, name: str = "X",
+                 sparse: bool = False) -> np.ndarray | scipy.sparse.csr_array:
+    """Checked samples of shape (n_samples, width), n_samples >= 1; with `sparse`, also those of
+    scipy.sparse, as CSR."""
+    is_sparse = sparse and scipy.sparse.issparse(X)
+    shape = X.shape if is_sparse else raw_array(X, name).shape
     if len(shape) != 2 or shape[1] != width:
-        # a type error says more than the shape of what is no array at all
-        numeric_array(X, name, dtype)
+        if not is_sparse:  # a type error says more than the shape of what is no array at all
+            numeric_array(X, name, dtype)
         raise ValueError(f"{name} must have shape (n_samples, {width}); got {shape}")
     if shape[0] == 0:
         raise ValueError(f"{name} has no samples; its shape is {shape}")
-    return numeric_array(X, name, dtype)
+    return _csr_array(X, name, dtype) if is_sparse else numeric_array(X, name, dtype)
+
+
+def _csr_array(X: Any, name: str, dtype: np.dtype) -> scipy.sparse.csr_array:
+    """Rows of checked entries, each once."""
+    rows = scipy.sparse.csr_array(X)
+    try:
+        data = numeric_array(rows.data, name, dtype)
+    except ValueError:
+        entries = rows.tocoo()
+        bad = int(np.argmin(np.isfinite(entries.data.astype(dtype))))
+        index = tuple(axis[bad] for axis in entries.coords)
+        raise ValueError(f"{name}{place(index)} = {entries.data[bad]} is not finite or does not "
+                         f"fit {np.dtype(dtype)}") from None
+    rows = scipy.sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+    if not rows.has_canonical_format:
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return rows
 
 
 def random_generator(rng: Any) -> np.random.Generator:

@@ -91,6 +91,7 @@ class EarlyStopping:
 
 
 def checked_callbacks(callbacks: Any, validated: bool) -> list:
+    """A list of them; none is started."""
     if callable(callbacks):
         callbacks = [callbacks]
     if not np.iterable(callbacks):
@@ -101,7 +102,4 @@ def checked_callbacks(callbacks: Any, validated: bool) -> list:
             raise TypeError(f"callbacks[{i}] must be a callable of an event; got {callback!r}")
         if getattr(callback, "on_validation", False) and not validated:
             raise ValueError(f"callbacks[{i}] waits for validation losses; give validation")
-    for callback in callbacks:
-        if hasattr(callback, "on_start"):
-            callback.on_start()
     return callbacks

@@ -70,7 +70,7 @@ def check_bernoulli_outputs(outputs: Any, activations: tuple[str, ...], n_inputs
 
 
 def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
-                  dtype: np.dtype) -> np.ndarray:
+                  dtype: np.dtype, name: str = "Y") -> np.ndarray:
     """Targets as the kernels take them.
 
     Parameters
@@ -89,27 +89,28 @@ def check_targets(Y: Any, interpretation: str, n_samples: int, n_outputs: int,
     TypeError, ValueError
         With the first offending index.
     """
-    shape = raw_array(Y, "Y").shape
+    shape = raw_array(Y, name).shape
     by_class = interpretation in ("softmax", "spherical")
     fits = len(shape) == 2 and shape[1] == n_outputs
     flat = len(shape) == 1 and (by_class or n_outputs == 1)
     if not (fits or flat):
-        numeric_array(Y, "Y", dtype)
+        numeric_array(Y, name, dtype)
         also = " or (n_samples,)" if by_class or n_outputs == 1 else ""
-        raise ValueError(f"Y must have shape (n_samples, {n_outputs}){also}; got {shape}")
+        raise ValueError(f"{name} must have shape (n_samples, {n_outputs}){also}; got {shape}")
     if shape[0] != n_samples:
-        raise ValueError(f"Y has {shape[0]} rows and X has {n_samples}")
+        raise ValueError(f"{name} has {shape[0]} rows and X has {n_samples}")
     if flat and by_class:
-        return _class_indices(Y, n_outputs, "Y")
-    targets = numeric_array(Y, "Y", dtype).reshape(n_samples, n_outputs)
+        return _class_indices(Y, n_outputs, name)
+    targets = numeric_array(Y, name, dtype).reshape(n_samples, n_outputs)
     if interpretation == "square":
         return targets
-    _check_probabilities(targets, "Y", len(shape))
+    _check_probabilities(targets, name, len(shape))
     if by_class:
         off = np.abs(targets.sum(axis=1, dtype=np.float64) - 1) > 1e-4
         if off.any():
             row = first_place(off)[0]
-            raise ValueError(f"Y[{row}] sums to {targets[row].sum(dtype=np.float64)}, not to 1")
+            total = targets[row].sum(dtype=np.float64)
+            raise ValueError(f"{name}[{row}] sums to {total}, not to 1")
     return targets
 
 

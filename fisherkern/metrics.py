@@ -137,7 +137,7 @@ def input_means(net: Network, X: np.ndarray) -> np.ndarray:
     """Origin for the statistics: means of the inputs, zero for other units, by position."""
     shift = np.zeros(net.n_units, X.dtype)
     step = max(1, X.shape[0] // 4096)
-    shift[:net.n_inputs] = X[::step].mean(axis=0, dtype=np.float64)
+    shift[:net.n_inputs] = np.ravel(X[::step].mean(axis=0, dtype=np.float64))
     return shift
 
 

@@ -9,6 +9,7 @@ from functools import partialmethod
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 
 from . import _loop, _pass
 from ._validation import available_threads, finite_number, positive_integer, random_generator
@@ -103,7 +104,8 @@ def make_trainer(optimizer: Optimizer, net: Network, X: np.ndarray, Y: np.ndarra
     theta = net.theta.astype(X.dtype, copy=False)
     trainer = _loop.Trainer(net._dag, theta, batch_size, settings, frozen_bytes(net),
                             input_means(net, X) if centred else None, available_threads(n_threads))
-    trainer.set_data(X, Y)
+    if not scipy.sparse.issparse(X):
+        trainer.set_data(X, Y)
     return trainer
 
 

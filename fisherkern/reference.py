@@ -589,7 +589,7 @@ def trust_region_rate(
     """Learning rate factor min(ceiling, sqrt(2 radius / s), loss / s), s = delta.G.
 
     Ours: docs/methods.md; a full step promises to remove s nats of a loss
-    that has no more than ``loss``.
+    (with the prior's share) that has no more than ``loss``.
     """
     s = float(delta @ G)
     return factor * (min(ceiling, np.sqrt(2 * radius / s), loss / s) if s > 0 else ceiling)

@@ -41,7 +41,7 @@ class Plan:
     def next_evaluation(self, done: int) -> int:
         """The first step after `done` that ends a period: an epoch, or a hundredth of the run."""
         steps, periods = self.period
-        return min(self.n_steps, -(-(done * periods // steps + 1) * steps // periods))
+        return min(self.last_step, -(-(done * periods // steps + 1) * steps // periods))
 
 
 def make_plan(optimizer: Optimizer, n_samples: int, steps: int | None, epochs: int | None,
@@ -147,27 +147,3 @@ def _step_rule(optimizer: Optimizer, mode: str, step_size: Any, n_steps: int) ->
         return "constant", rate, lambda first, last: np.full(last - first, rate)
     raise ValueError("step_size must be 'adaptive', 'trust_region', 'constant' or a callable; "
                      f"got {step_size!r}")
-
-
-class Batches:
-    """Rows of the coming steps: epoch by epoch shuffled, or in the given order online."""
-
-    def __init__(self, plan: Plan, n_samples: int, rng: np.random.Generator) -> None:
-        self._plan, self._n, self._rng = plan, n_samples, rng
-        self._rest = np.arange(n_samples if plan.mode == "whole" else 0)
-
-    def take(self, n_steps: int) -> np.ndarray:
-        if self._plan.mode == "whole":
-            return self._rest
-        wanted = n_steps * self._plan.batch_size
-        if self._rest.size >= wanted:
-            rows, self._rest = self._rest[:wanted], self._rest[wanted:]
-            return rows
-        parts, have = [self._rest], self._rest.size
-        while have < wanted:
-            parts.append(np.arange(self._n) if self._plan.mode == "online"
-                         else self._rng.permutation(self._n))
-            have += self._n
-        rows = np.concatenate(parts)
-        self._rest = rows[wanted:]
-        return rows[:wanted]

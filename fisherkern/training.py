@@ -20,7 +20,8 @@ from .io import check_target
 from .metrics import draw_targets
 from .network import Network, raise_fault
 from .optimizers import Optimizer, frozen_bytes, make_trainer
-from .schedule import Batches, Plan, averaging_weights, make_plan
+from .samples import Batches, Samples, checked_samples, dense_rows, dense_samples, split
+from .schedule import Plan, averaging_weights, make_plan
 
 # seconds of work between two looks at Ctrl-C, progress and callbacks
 _CHUNK_SECONDS = 0.05
@@ -36,16 +37,17 @@ _MOST_RANDOM_NUMBERS = 2**22
 def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | None = None,
           epochs: int | None = None, batch_size: int | None = None, online: bool = False,
           step_size: str | Callable[[int], float] | None = None, trust_radius: float = 3e-4,
-          prior: str | float | None = None, averaging: bool = False, validation: Any = None,
-          selection: str | int | None = None, callbacks: Iterable[Callable[[Event], Any]] = (),
-          progress: bool | None = None, checkpoint: Any = None, rng: Any = None,
-          n_threads: int | None = None) -> History:
+          prior: str | float | None = None, averaging: bool = False, sample_weight: Any = None,
+          validation: Any = None, selection: str | int | None = None,
+          callbacks: Iterable[Callable[[Event], Any]] = (), progress: bool | None = None,
+          checkpoint: Any = None, rng: Any = None, n_threads: int | None = None) -> History:
     """Train `net` in place.
 
     Parameters
     ----------
     net : Network
-    X : (n_samples, n_inputs) array_like
+    X : (n_samples, n_inputs) array_like or scipy.sparse matrix
+        Sparse samples are made dense piece by piece; they need batch_size or online.
     Y : array_like
         Targets as the network's interpretation takes them.
     optimizer : Optimizer
@@ -58,10 +60,11 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     step_size : {"adaptive", "trust_region", "constant"} or callable
         "adaptive" [O section 4]: a step that raises the loss is cancelled and the rate halved, one
         that lowers it raises the rate by a tenth; whole batch only, and its default.
-        "trust_region": rate min(ceiling, sqrt(2 trust_radius / s), loss / s) times a factor whose
+        "trust_region": rate min(ceiling, sqrt(2 trust_radius / s), L / s) times a factor whose
         square falls to 0 by a half-cosine, s = direction . G being the loss that a full step
-        promises to remove: no step may promise more than the batch's loss. The default of other
-        training with a metric. A square loss is taken at the running variance of its residuals.
+        promises to remove, L the batch's loss with the prior's: no step may promise more than
+        that. The default of other training with a metric. A square loss is taken at the running
+        variance of its residuals.
         "constant": the optimizer's learning rate. A callable gives the rate of each step.
     trust_radius : float
         Nats, in the optimizer's own metric.
@@ -69,17 +72,22 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
         Fan-in prior: each weight w_ik is taken as drawn with the precision
         lambda fan_in (range(a_i) / 4)^2 per training run's n samples, biases as free; at
         lambda = 1 that is the distribution of scheme "data". The gradient of its logarithm
-        over n, and its curvature, are added to the step's. A number is lambda; "path" walks from
-        1 to 0.003 in equal ratios, at a constant trust radius. Needs range damping.
+        over n is added to the step's, and its curvature to a metric, which needs range damping. A
+        number is lambda; "path" walks from 1 to 0.003 in equal ratios, at a constant trust radius.
     averaging : bool
         Validation, checkpoint and the final network take the average of theta over about the
         last tenth of the steps.
-    validation : float or (X, Y), optional
-        A share of the samples to hold out, or other samples; evaluated every epoch (whole batch:
-        a hundred times in all; under selection fifteen times).
+    sample_weight : (n_samples,) array_like, optional
+        How often an epoch of batches takes each sample: as often as that where the weights are
+        whole numbers, else rounded up or down at random with that mean.
+    validation : float or (X, Y) or (X, Y, sample_weight), optional
+        A share of the samples to hold out, or other samples. Their mean loss (weighted) is taken
+        every epoch; in whole batches every hundredth of the steps, under selection every
+        fifteenth, rounded down to whole steps; and at the end.
     selection : None, "best" or int
-        "best": the network ends with the parameters of the least validation loss. A number: it
-        ends after that many steps of the same run, as where another one found them best.
+        "best": the network ends with the parameters of the least validation loss, whatever
+        callbacks assigned to theta (what is frozen keeps its value). A number: it ends after that
+        many steps of the same run, as where another one found them best.
     callbacks : iterable of callables
         Called with an `Event` after every step (those with a true `on_validation` attribute only
         where the validation loss was measured); returning True stops. They may assign theta and
@@ -97,7 +105,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     -------
     History
         Ctrl-C ends training early with the history so far, the network being at its last
-        complete step.
+        complete step (with averaging the average up to there, with selection "best" the best).
 
     Raises
     ------
@@ -108,54 +116,57 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     """
     if not isinstance(net, Network):
         raise TypeError(f"net must be a fisherkern Network; got {type(net).__name__}")
-    X, Y = net._samples(X, Y)
+    samples = checked_samples(net, X, Y, sample_weight)
     rng = random_generator(rng)
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be a fisherkern optimizer; got {optimizer!r}")
-    X, Y, held_out, kept = _split(net, X, Y, validation, rng)
-    plan = make_plan(optimizer, X.shape[0], steps, epochs, batch_size, online, step_size, prior,
-                     averaging, selection)
-    if plan.selection == "best" and held_out is None:
-        raise ValueError(f"selection = {selection!r} needs validation")
     trust_radius = finite_number(trust_radius, "trust_radius", above=0)
     if progress is not None:
         progress = boolean(progress, "progress")
-    callbacks = checked_callbacks(callbacks, held_out is not None)
     if checkpoint is not None:
         check_target(checkpoint, "checkpoint")
-    draw_rng = None
-    if optimizer.kind == "monte_carlo":
-        # a stream of its own: draws must not depend on how many steps are run at once
-        draw_rng = np.random.default_rng(rng.integers(2**63, size=4))
-    trainer = _start(net, X, Y, optimizer, plan, trust_radius, draw_rng, n_threads)
-    run = _Run(net, trainer, plan, kept, rng, draw_rng, held_out, callbacks, checkpoint, n_threads)
+    callbacks = checked_callbacks(callbacks, validation is not None)
+    state = rng.bit_generator.state
+    try:
+        samples, held_out, kept = split(net, samples, validation, rng)
+        plan = _plan(samples, optimizer, steps=steps, epochs=epochs, batch_size=batch_size,
+                     online=online, step_size=step_size, prior=prior, averaging=averaging,
+                     selection=selection, validated=held_out is not None)
+        draw_rng = None
+        if optimizer.kind == "monte_carlo":
+            # a stream of its own: draws must not depend on how many steps are run at once
+            draw_rng = np.random.default_rng(rng.integers(2**63, size=4))
+        trainer = _start(net, samples, optimizer, plan, trust_radius, draw_rng, n_threads)
+        for callback in callbacks:
+            if hasattr(callback, "on_start"):
+                callback.on_start()
+    except Exception:
+        rng.bit_generator.state = state
+        raise
+    run = _Run(net, trainer, plan, samples, kept, rng, draw_rng, held_out, callbacks, checkpoint,
+               n_threads)
     return run.go(progress)
 
 
-def _split(net: Network, X: np.ndarray, Y: np.ndarray, validation: Any,
-           rng: np.random.Generator) -> tuple:
-    """Training samples, the held-out ones (None without validation), and the training rows."""
-    every = np.arange(X.shape[0])
-    if validation is None:
-        return X, Y, None, every
-    if isinstance(validation, (tuple, list)):
-        if len(validation) != 2:
-            raise ValueError(f"validation must be a pair (X, Y) or a share; got "
-                             f"{len(validation)} items")
-        return X, Y, net._samples(*validation), every
-    share = finite_number(validation, "validation", above=0)
-    n_held = round(share * X.shape[0])
-    if share >= 1 or not 1 <= n_held < X.shape[0]:
-        raise ValueError(f"validation = {validation!r} holds out {n_held} of {X.shape[0]} samples")
-    order = rng.permutation(X.shape[0])
-    held, kept = order[:n_held], np.sort(order[n_held:])
-    return X[kept], Y[kept], (X[held], Y[held]), kept
+def _plan(samples: Samples, optimizer: Optimizer, validated: bool, **given: Any) -> Plan:
+    """The schedule, once it is clear that it suits the samples."""
+    if samples.total < 1:
+        raise ValueError("sample_weight must add up to at least 1, a sample in an epoch; got "
+                         f"{samples.total}")
+    plan = make_plan(optimizer, int(samples.total), **given)
+    if samples.weights is not None and plan.mode != "mini":
+        raise ValueError("sample_weight is how often batches take a sample; it needs batch_size")
+    if samples.is_sparse and plan.mode == "whole":
+        raise ValueError("sparse X is made dense piece by piece; it needs batch_size or online")
+    if plan.selection == "best" and not validated:
+        raise ValueError("selection = 'best' needs validation")
+    return plan
 
 
-def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, plan: Plan,
-           trust_radius: float, draw_rng: np.random.Generator | None,
-           n_threads: int | None) -> _loop.Trainer:
+def _start(net: Network, samples: Samples, optimizer: Optimizer, plan: Plan, trust_radius: float,
+           draw_rng: np.random.Generator | None, n_threads: int | None) -> _loop.Trainer:
     """The compiled loop, its metric started where training is online."""
+    X, Y = samples.X, samples.Y
     noise = net.interpretation == "square" and plan.rule == "trust_region"
     floor = max(_NOISE_FLOOR * _target_size(Y), _LEAST_NOISE[net.dtype.name]) if noise else None
     rate = optimizer._update_rate(plan.mode, net)
@@ -167,7 +178,8 @@ def _start(net: Network, X: np.ndarray, Y: np.ndarray, optimizer: Optimizer, pla
         averaging=plan.averaging)
     if plan.mode == "online" and rate is not None:
         n_init = optimizer._initial_samples(net, X.shape[0])
-        first = make_trainer(optimizer, net, X, Y, n_init, n_threads).batch
+        first = make_trainer(optimizer, net, dense_rows(X, slice(n_init)), Y[:n_init], n_init,
+                             n_threads).batch
         first.set_shift(trainer.shift)
         if draw_rng is not None:
             draw_targets(first, None, draw_rng, n_init)
@@ -210,12 +222,13 @@ class _Interrupt:
 class _Run:
     """One call of `train`: chunks of compiled steps, and what happens between them."""
 
-    def __init__(self, net: Network, trainer: _loop.Trainer, plan: Plan, kept: np.ndarray,
-                 rng: np.random.Generator, draw_rng: np.random.Generator | None,
-                 held_out: tuple | None, callbacks: list, checkpoint: Any,
-                 n_threads: int | None) -> None:
+    def __init__(self, net: Network, trainer: _loop.Trainer, plan: Plan, samples: Samples,
+                 kept: np.ndarray, rng: np.random.Generator,
+                 draw_rng: np.random.Generator | None, held_out: Samples | None, callbacks: list,
+                 checkpoint: Any, n_threads: int | None) -> None:
         self.net, self.trainer, self.plan, self.draw_rng = net, trainer, plan, draw_rng
-        self.kept, self.batches = kept, Batches(plan, kept.size, rng)
+        self.samples, self.kept = samples, kept
+        self.batches = Batches(plan.mode, plan.batch_size, samples, rng)
         self.random_numbers = plan.batch_size * trainer.batch.n_draws * net.n_outputs
         self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
         self.n_threads = n_threads
@@ -249,7 +262,8 @@ class _Run:
             with self._averaged() as theta:
                 self.final = theta.copy()
         if self.final is not None:
-            self.net.theta[:] = self.final
+            # what is frozen has its value, though it may have moved before
+            self.net.theta[:] = np.where(self.net.frozen, self.net.theta, self.final)
         if isinstance(self.plan.selection, int) and done == self.plan.last_step:
             self.history.selected = done
         if self.checkpoint is not None:
@@ -274,8 +288,7 @@ class _Run:
     def _validate(self, done: int) -> tuple[float, np.ndarray]:
         """The validation loss, and the parameters that it was measured at."""
         with self._averaged() as theta:
-            measured, parameters = self.net.loss(*self.held_out, n_threads=self.n_threads), \
-                theta.copy()
+            measured, parameters = self.held_out.loss(self.net, self.n_threads), theta.copy()
         if self.plan.selection == "best" and measured < self.least:
             self.least, self.final, self.history.selected = measured, parameters, done
         self.history.validation.append((done, measured))
@@ -290,6 +303,8 @@ class _Run:
             size = min(size, self.plan.next_evaluation(done) - done)
         if self.draw_rng is not None:
             size = min(size, max(1, _MOST_RANDOM_NUMBERS // self.random_numbers))
+        if self.samples.is_sparse:
+            size = min(size, max(1, dense_samples(self.net) // self.plan.batch_size))
         return size
 
     def _chunk(self, done: int, size: int) -> None:
@@ -300,9 +315,12 @@ class _Run:
         accepted = np.ones(size, np.uint8)
         random = None if self.draw_rng is None else self.trainer.batch.random_numbers(
             self.draw_rng, size * self.plan.batch_size)
-        rows = self.batches.take(size)
+        rows = places = self.batches.take(size)
+        if self.samples.is_sparse:
+            self.trainer.set_data(dense_rows(self.samples.X, rows), self.samples.Y[rows])
+            places = np.arange(rows.size)
         n_done, status = self.trainer.run(
-            rows, self.plan.factors(done, done + size), losses, rates, accepted, random,
+            places, self.plan.factors(done, done + size), losses, rates, accepted, random,
             self._priors(done, done + size),
             averaging_weights(done, done + size) if self.plan.averaging else None)
         if status == _loop.STATUS_OK:
@@ -326,7 +344,7 @@ class _Run:
         """lambda / (16 n) of the steps [first, last)."""
         if self.plan.prior is None:
             return None
-        return self.plan.prior(first, last) / (16 * self.kept.size)
+        return self.plan.prior(first, last) / (16 * self.samples.total)
 
     def _after(self, done: int) -> None:
         """Validation, callbacks and checkpoint after `done` steps."""
@@ -348,10 +366,11 @@ class _Run:
                 continue
             if callback(event):
                 self.history.stopped = "callback"
-        if not (np.array_equal(theta, self.net.theta) and np.array_equal(frozen, self.net.frozen)):
+        moved = not np.array_equal(theta, self.net.theta)
+        if moved or not np.array_equal(frozen, self.net.frozen):
             self.trainer.restart(frozen_bytes(self.net))
-            if self.history.stopped is not None:
-                self.final = self.net.theta.copy()  # that it stops with, not the average
+        if moved and self.history.stopped is not None and self.plan.selection != "best":
+            self.final = self.net.theta.copy()  # that it stops with, not the average
 
 
 class _NoBar:

@@ -389,7 +389,7 @@ def test_fault_of_a_sample_names_its_row_of_X(options):
     ({"validation": 1.0}, ValueError, "validation"),
     ({"validation": 0.001}, ValueError, "holds out 0 of 50"),
     ({"validation": "some"}, TypeError, "validation"),
-    ({"validation": (1, 2, 3)}, ValueError, "validation must be a pair"),
+    ({"validation": (1, 2, 3, 4)}, ValueError, r"validation must be \(X, Y\).*got 4 items"),
     ({"validation": (np.zeros((2, 99)), [0, 0])}, ValueError, "shape"),
     ({"callbacks": [3]}, TypeError, r"callbacks\[0\]"),
     ({"callbacks": 3}, TypeError, "callbacks"),

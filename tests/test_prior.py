@@ -6,7 +6,7 @@ from strategies import FORMS, assert_close
 from test_training import Targets, permuted_batches, problem, run, trust_region_loop
 
 import fisherkern as fk
-from fisherkern import optimizers, reference
+from fisherkern import optimizers, reference, training
 from fisherkern.schedule import averaging_weights
 
 QuasiDiagonal = optimizers.QuasiDiagonalBackpropagatedMetricGradient
@@ -55,6 +55,22 @@ def test_a_strong_prior_takes_the_weights_away_and_none_of_the_biases():
     assert moved.sum() > 10
     assert np.abs(trained.weights[moved]).max() < 1e-5
     assert np.abs(trained.biases).max() > 0.1
+
+
+def test_a_loss_that_is_all_gone_leaves_the_prior_its_steps():
+    net, X, _ = problem(14, interpretation="square", frozen=0)
+    Y = net.forward(X)
+    trained, history = run(net, X, Y, QuasiDiagonal(), steps=50, batch_size=20, rng=0, prior=100.0)
+    assert history.loss[0] < 1e-20
+    assert history.learning_rate.min() > 1e-6
+    assert np.abs(trained.weights - net.weights).max() > 1e-3
+
+
+def test_path_of_the_prior_leaves_given_rates_as_they_are():
+    net, X, Y = problem(14, interpretation="softmax")
+    _, history = run(net, X, Y, QuasiDiagonal(), steps=10, batch_size=20, rng=0, prior="path",
+                     step_size=lambda step: 0.01 * (step + 1))
+    assert_close(history.learning_rate, 0.01 * np.arange(1, 11))
 
 
 def test_prior_counts_the_training_samples_alone():
@@ -106,6 +122,39 @@ def test_what_is_frozen_on_the_way_keeps_its_value():
     assert trained.theta[3] == 0
 
 
+def test_checkpoint_on_the_way_is_the_average(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", -1.0)
+    net, X, Y = problem(16, interpretation="softmax")
+    options = {"batch_size": 16, "rng": 4, "averaging": True, "step_size": lambda step: 0.1}
+    saved = {}
+
+    def look(event):
+        if (tmp_path / "net").exists():  # before this step's
+            saved[event.step - 1] = fk.load(tmp_path / "net").theta
+
+    run(net, X, Y, QuasiDiagonal(), steps=10, checkpoint=tmp_path / "net", callbacks=[look],
+        **options)
+    until, _ = run(net, X, Y, QuasiDiagonal(), steps=6, **options)
+    np.testing.assert_array_equal(saved[6], until.theta)
+
+
+def test_freezing_at_the_last_step_leaves_the_average():
+    net, X, Y = problem(17, interpretation="softmax", frozen=0)
+
+    def stop(event, freeze=False):
+        if freeze:
+            event.network.frozen[3] = True
+        return event.step == 20
+
+    options = {"steps": 60, "batch_size": 16, "rng": 4, "averaging": True}
+    plain, _ = run(net, X, Y, QuasiDiagonal(), callbacks=[stop], **options)
+    frozen, _ = run(net, X, Y, QuasiDiagonal(), **options, callbacks=[
+        lambda event: stop(event, freeze=event.step == 20)])
+    free = ~frozen.frozen
+    assert free.sum() == free.size - 1
+    np.testing.assert_array_equal(frozen.theta[free], plain.theta[free])
+
+
 # --- selection ------------------------------------------------------------------------------------
 
 
@@ -150,6 +199,55 @@ def test_early_stopping_ends_with_the_average_that_it_found_best():
                            callbacks=[stop])
     assert history.stopped == "callback"
     assert trained.loss(X, other) == stop.best_loss == min(loss for _, loss in history.validation)
+
+
+def test_selection_of_the_best_outlasts_what_callbacks_keep():
+    net, X, Y = problem(18, interpretation="softmax")
+    other = np.random.default_rng(0).permutation(Y)
+    trained, history = run(net, X, Y, QuasiDiagonal(), steps=150, batch_size=16, rng=4,
+                           step_size=lambda step: 0.02, validation=(X, other), selection="best",
+                           callbacks=[fk.EarlyStopping(3, min_delta=0.5)])
+    losses = dict(history.validation)
+    assert history.stopped == "callback"
+    assert history.selected == min(losses, key=losses.get)
+    assert trained.loss(X, other) == losses[history.selected]
+
+
+def test_selection_leaves_what_was_frozen_on_the_way():
+    net, X, Y = problem(18, interpretation="softmax", frozen=0)
+    other = np.random.default_rng(0).permutation(Y)
+
+    def prune(event):
+        if event.step == 59:
+            event.network.theta[3] = 0
+            event.network.frozen[3] = True
+
+    trained, history = run(net, X, Y, QuasiDiagonal(), steps=60, batch_size=16, rng=4,
+                           step_size=lambda step: 0.2, validation=(X, other), selection="best",
+                           callbacks=[prune])
+    assert history.selected < 59
+    assert trained.theta[3] == 0
+
+
+def test_what_cannot_run_draws_no_number_and_starts_no_callback():
+    net, X, Y = problem(19, interpretation="softmax")
+    stop, rng = fk.EarlyStopping(), np.random.default_rng(5)
+    stop.best_step = 17
+    for options in ({"selection": 999}, {"n_threads": 0}, {"trust_radius": -1}, {"prior": True}):
+        with pytest.raises((ValueError, TypeError), match=next(iter(options))):
+            fk.train(net, X, Y, QuasiDiagonal(), validation=0.2, rng=rng, callbacks=[stop],
+                     **{"steps": 3, "batch_size": 16} | options)
+        assert rng.bit_generator.state == np.random.default_rng(5).bit_generator.state
+        assert stop.best_step == 17
+
+
+def test_faults_of_the_validation_samples_are_named():
+    net, X, Y = problem(19, interpretation="softmax")
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    for pair, name in (((bad, Y), r"validation\[0\]\[3, 1\]"), ((X, Y[:5]), r"validation\[1\]")):
+        with pytest.raises(ValueError, match=name):
+            fk.train(net, X, Y, QuasiDiagonal(), steps=3, batch_size=16, validation=pair)
 
 
 @pytest.mark.parametrize(("options", "message"), [

@@ -456,3 +456,17 @@ def test_directions_are_finite(name, interpretation, activation):
             else:
                 with pytest.raises(FloatingPointError, match="not finite"):
                     optimizer.direction(single, *data, rng=0)
+
+
+@pytest.mark.parametrize("form", [("backpropagated", "quasi_diagonal"),
+                                  ("backpropagated", "diagonal"), ("backpropagated", "unitwise")])
+def test_metric_that_overflows_is_no_metric_of_zeros(form):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 5))
+    X[:, 2] *= 1e20  # whose squares float32 does not hold
+    Y = (X[:, 0] > 0).astype(int)
+    net = fk.Network.layered([5, 4, 2], activation=["tanh"] * 4 + ["identity"] * 2,
+                             interpretation="softmax", dtype="float32", rng=0)
+    net.initialize("data", X=X, rng=0)
+    with pytest.raises(FloatingPointError, match=r"not finite at step [01];"):
+        fk.train(net, X, Y, fk.optimizers.MetricGradient(*form), steps=5, batch_size=32, rng=0)

@@ -201,15 +201,16 @@ def trust_region_loop(net, X, Y, kind, reduction, batches, damping="range", metr
             * (inverse if kind == "outer_product" else 1) - A)
         G = -inverse * reference.gradient(net, x, y)
         precision, factor = 0.0, np.cos(np.pi / 2 * t / len(batches))
+        objective = inverse * losses[-1]
         if scales is not None:
             precision, factor = reference.prior_precision(net, high - low, scales[t], len(X)), 1.0
             G = G - precision * net.theta
+            objective += 0.5 * np.sum((precision * net.theta**2)[~net.frozen])
         if damping == "range":
             delta = reference.range_direction(net, A, G, reduction, high - low, 1e-3, precision)
         else:
             delta = reference.direction(net, A, G, reduction, damping)
-        rates.append(reference.trust_region_rate(delta, G, radius, inverse * losses[-1], ceiling,
-                                                 factor))
+        rates.append(reference.trust_region_rate(delta, G, radius, objective, ceiling, factor))
         net.theta[...] += rates[-1] * delta
     return losses, rates
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from ._step cimport StepView
 from ._types cimport fk_step_leaves
@@ -63,6 +63,7 @@ cdef struct LoopView:
     double* rates
     uint8_t* accepted
     double* unit_decrement
+    double* unit_penalty      # what the prior adds to the loss, where there is one
     bint* failed              # per thread
     void** work               # per thread
 

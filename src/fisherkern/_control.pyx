@@ -120,12 +120,22 @@ cdef void choose_rate(LoopView* v, int64_t s) noexcept nogil:
         v.rate = v.ceiling
         if v.decrement > 0:
             v.rate = min(v.rate, sqrt(2 * v.radius / v.decrement))
-            v.rate = min(v.rate, v.reference * v.inverse_noise / v.decrement)
+            v.rate = min(v.rate, objective(v) / v.decrement)
         v.rate *= v.factors[s]
     elif v.reduce:
         v.directions[0], v.directions[1] = v.directions[1], v.directions[0]
         memcpy(v.origin, v.theta, v.batch.dag.n_parameters * v.batch.itemsize)
     v.rates[s] = v.rate
+
+
+cdef double objective(LoopView* v) noexcept nogil:
+    """The batch's loss and what the prior adds to it."""
+    cdef double total = v.reference * v.inverse_noise
+    cdef int32_t k
+    if v.priors != NULL:
+        for k in range(v.batch.dag.n_units - v.batch.dag.n_inputs):
+            total += v.unit_penalty[k]
+    return total
 
 
 cdef void cancel(LoopView* v, int64_t s) noexcept nogil:

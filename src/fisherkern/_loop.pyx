@@ -160,6 +160,8 @@ cdef class Trainer:
         if v.method == ADAM:
             v.moments[1] = self._zeros(b.slot_stride)
         v.unit_decrement = <double*>self.batch.allocate(n_units * sizeof(double))
+        if self.settings["prior"]:
+            v.unit_penalty = <double*>self.batch.allocate(n_units * sizeof(double))
         v.step.decrement = v.unit_decrement
         v.n_threads = self.batch.n_threads
         v.failed = <bint*>self.batch.allocate(v.n_threads * sizeof(bint))
@@ -381,7 +383,8 @@ cdef void make_direction(LoopView* v, int thread, int n_threads) noexcept nogil:
     v.failed[thread] = False
     sum_and_blend(v, u0, u1, thread, n_threads)
     if v.priors != NULL:
-        v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.means[0])
+        v.step.leaves.pull(v.batch.dag, &v.step.solve, u0, u1, v.theta, v.batch.means[0],
+                           v.unit_penalty)
     if v.method == GRADIENT and direction != v.batch.means[0]:
         memcpy(<char*>direction + first * v.batch.itemsize,
                <char*>v.batch.means[0] + first * v.batch.itemsize,

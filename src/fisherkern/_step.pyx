@@ -12,7 +12,7 @@ from ._openmp cimport fk_parallel
 from ._simd cimport step_leaves
 from ._types cimport (
     FK_BATCHED, FK_DAMPING_ABSOLUTE, FK_DIAGONAL, FK_FULL, FK_MAX_LANES, FK_QUASI_DIAGONAL,
-    FK_UNITWISE, fk_dag, fk_solve,
+    FK_UNITWISE, fk_solve,
 )
 
 cdef double ROUNDING_FLOAT = 2.0 ** -24

@@ -6,7 +6,7 @@ The directions of a tile are taken in groups, each a dense linear pass; a faster
 leave the same sums in the signals' second rows.
 """
 from libc.math cimport sqrt
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from scipy.linalg.cython_blas cimport dsyrk

@@ -103,7 +103,7 @@ cdef extern from "simd/fk.h" nogil:
         void (*quasi_diagonal)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
                                const void*, const void*, void*, double*) noexcept nogil
         void (*pull)(const fk_dag*, const fk_solve*, int32_t, int32_t, const void*,
-                     void*) noexcept nogil
+                     void*, double*) noexcept nogil
         int lanes
         int (*unit_system)(const fk_dag*, const fk_solve*, int32_t, const void*, const void*,
                            int32_t*, void*, void*) noexcept nogil

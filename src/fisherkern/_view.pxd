@@ -1,6 +1,6 @@
 # cython: language_level=3
 """What a pass over a batch reads and writes, as its kernels see it."""
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 
 from ._types cimport fk_dag, fk_fault, fk_slot, fk_step_leaves, fk_tile_leaves
 

@@ -160,7 +160,7 @@ typedef struct {
                            const void *gradient, const void *diagonal, const void *cross,
                            void *direction, double *decrement);
     void (*pull)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
-                 const void *theta, void *gradient);
+                 const void *theta, void *gradient, double *penalty);
     int lanes;           /* systems that `cholesky` solves at once */
     int (*unit_system)(const fk_dag *dag, const fk_solve *solve, int32_t unit,
                        const void *gradient, const void *blocks, int32_t *members, void *matrix,

@@ -78,26 +78,32 @@ FK_INLINE REAL NAME(range_damping)(const fk_solve *solve, REAL a00, int64_t size
     return (REAL)solve->value * a00 + (REAL)(solve->prior * (double)(size - 1));
 }
 
-/* G' = G - p w with the prior's precision p = prior fan_in range^2 of each weight. */
+/* G' = G - p w with the prior's precision p = prior fan_in range^2 of each weight, and each unit's
+ * p w^2 / 2 over its free weights: what the prior adds to the loss. */
 static void NAME(pull)(const fk_dag *dag, const fk_solve *solve, int32_t first, int32_t last,
-                       const void *theta, void *gradient)
+                       const void *theta, void *gradient, double *penalty)
 {
     for (int32_t k = first; k < last; k++) {
         const int64_t block = dag->indptr[k], size = dag->indptr[k + 1] - block;
         const REAL *w = (const REAL *)theta + block, scale = NAME(range_damping)(solve, 0, size);
         REAL *g = (REAL *)gradient + block;
+        double twice = 0;
         for (int64_t j = 1; j < size; j++) {
             const REAL range = NAME(range)(solve, dag->source[block + j]);
-            g[j] -= scale * range * (range * w[j]);
+            const REAL pulled = scale * range * (range * w[j]);
+            g[j] -= pulled;
+            if (!NAME(is_frozen)(solve, block + j)) twice += (double)pulled * w[j];
         }
+        penalty[k] = 0.5 * twice;
     }
 }
 
 /* 0 where the divisor is below the smallest normal number: the quotient could overflow, and the
- * divisor's digits are lost; the unit is saturated, or its source's range too small for the dtype */
+ * divisor's digits are lost; the unit is saturated, or its source's range too small for the dtype.
+ * NaN where the divisor has overflowed: nothing is known of it */
 FK_INLINE REAL NAME(quotient)(REAL value, REAL divisor)
 {
-    return divisor >= SMALLEST ? value / divisor : 0;
+    return divisor < SMALLEST ? 0 : value / (divisor + (divisor - divisor));
 }
 
 /* delta_i = G_i / (A_ii + damping), or its root form (AdaGrad); statistics without a shift. */
@@ -113,21 +119,19 @@ static void NAME(diagonal)(const fk_dag *dag, const fk_solve *solve, int32_t fir
         REAL *d = (REAL *)direction_ + block;
         const int32_t *source = dag->source + block;
         const int64_t size = dag->indptr[k + 1] - block;
-        if (by_range && !(a[0] >= SMALLEST)) { /* a saturated unit stays, under a prior too */
+        if (by_range && a[0] < SMALLEST) { /* a saturated unit stays, under a prior too */
             memset(d, 0, sizeof(REAL) * (size_t)size);
             continue;
         }
         for (int64_t j = 0; j < size; j++) {
-            REAL extra = epsilon;
-            if (by_range) {
-                const REAL range = j ? NAME(range)(solve, source[j]) : 0;
-                extra = j ? NAME(range_damping)(solve, a[0], size) * range * range
-                    : (REAL)0.01 * a[0];
-                if (j && range == 0) extra = INFINITY;
-            }
-            REAL damped = a[j] + extra;
+            const REAL range = by_range && j ? NAME(range)(solve, source[j]) : 0;
+            REAL damped = a[j] + epsilon;
+            if (by_range)
+                damped = a[j] + (j ? NAME(range_damping)(solve, a[0], size) * range * range
+                                   : (REAL)0.01 * a[0]);
             if (root) damped = MATH(sqrt)(damped);
-            d[j] = NAME(is_frozen)(solve, block + j) ? 0 : NAME(quotient)(g[j], damped);
+            const int stays = NAME(is_frozen)(solve, block + j) || (by_range && j && range == 0);
+            d[j] = stays ? 0 : NAME(quotient)(g[j], damped);
         }
     }
 }
@@ -149,7 +153,7 @@ FK_INLINE VEC NAME(quasi_diagonal_weights)(const fk_solve *solve, int by_range,
     const VEC centred = cross * u->inverse, mean = shift + centred, none = {0};
     VEC variance = second - cross * centred, right = g - centred * u->g0, divisor;
     BITS moves = none == none;
-    variance = NAME(select)(variance > 0, variance, none);
+    variance = NAME(select)(variance < 0, none, variance);
     *carried = mean;
     if (!u->free_bias) {
         variance += mean * mean * u->a00;
@@ -162,7 +166,7 @@ FK_INLINE VEC NAME(quasi_diagonal_weights)(const fk_solve *solve, int by_range,
         /* what is left of the variance of an input that rounding alone makes vary */
         const VEC noise = 4 * (REAL)ROUNDING * mean;
         divisor = variance;
-        moves = variance > 4 * u->size * (REAL)ROUNDING * second + noise * noise * u->a00;
+        moves = ~(variance <= 4 * u->size * (REAL)ROUNDING * second + noise * noise * u->a00);
     } else {
         if (u->free_bias) {
             /* A00 + epsilon moves both the centre and the reduced variance */
@@ -173,7 +177,8 @@ FK_INLINE VEC NAME(quasi_diagonal_weights)(const fk_solve *solve, int by_range,
         divisor = variance + epsilon;
     }
     /* see `quotient` */
-    moves &= divisor >= SMALLEST;
+    moves &= ~(divisor < SMALLEST);
+    divisor += divisor - divisor;
     return NAME(select)(moves, right / NAME(select)(moves, divisor, none + 1), none);
 }
 
@@ -271,7 +276,7 @@ FK_INLINE void NAME(quasi_diagonal_units)(const fk_dag *dag, const fk_solve *sol
         const int free_bias = !NAME(is_frozen)(solve, block);
         const REAL damped = by_range ? (REAL)1.01 * a00 : a00 + (REAL)solve->value;
         /* below the smallest normal number the inverse would overflow: the unit is saturated */
-        if (!(damped >= SMALLEST)) {
+        if (damped < SMALLEST) {
             memset(direction + block, 0, sizeof(REAL) * (size_t)size);
             if (decrement) decrement[k] = 0;
             continue;

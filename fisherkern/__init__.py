@@ -4,6 +4,8 @@
 direction; `train` runs the compiled loop; `metric` gives the matrices themselves.
 """
 
+from typing import Any
+
 from . import optimizers
 from ._config import config, show_config
 from ._version import __version__
@@ -15,6 +17,19 @@ from .network import Network
 from .training import train
 
 __all__ = [
-    "EarlyStopping", "Event", "History", "Network", "__version__", "config", "load", "metric",
-    "optimizers", "show_config", "train",
+    "EarlyStopping", "Event", "History", "Network", "SparseNetClassifier", "SparseNetRegressor",
+    "__version__", "config", "load", "metric", "optimizers", "show_config", "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # scikit-learn is optional, and slow to import
+    if name in ("SparseNetClassifier", "SparseNetRegressor"):
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

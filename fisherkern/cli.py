@@ -19,6 +19,7 @@ from . import EarlyStopping, Event, History, Network, load, optimizers, show_con
 from ._validation import available_threads, finite_number, numeric_array
 from .interpretations import ACTIVATIONS
 from .io import safetensors_module, write_atomically
+from .recipe import sparse_layers
 
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
@@ -316,12 +317,8 @@ def _network(arguments: argparse.Namespace, X: np.ndarray, n_classes: int,
             raise ValueError(f"{arguments.model!r} has {net.interpretation} outputs; classes need "
                              "softmax or spherical ones")
         return net
-    hidden = arguments.hidden
-    sizes = [X.shape[1], *hidden, n_classes]
-    fan_in = [arguments.fan_in] * len(hidden) + [sizes[-2]]
-    net = Network.layered(
-        sizes, fan_in=fan_in, interpretation="softmax", dtype=arguments.dtype, rng=rng,
-        activation=[arguments.activation] * sum(hidden) + ["identity"] * n_classes)
+    net = sparse_layers(X.shape[1], arguments.hidden, arguments.fan_in, n_classes,
+                        arguments.activation, "softmax", rng, arguments.dtype)
     return net.initialize("data", rng=rng, X=X)
 
 

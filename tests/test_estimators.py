@@ -1,0 +1,347 @@
+"""The estimators, as scikit-learn's own checks and its users take them."""
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse
+import sklearn
+from sklearn import datasets
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.inspection import permutation_importance
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+
+import fisherkern as fk
+
+QUICK = {"max_steps": 150, "n_networks": 2, "random_state": 0}
+
+
+def classifier(**options):
+    return fk.SparseNetClassifier(**QUICK | options)
+
+
+def regressor(**options):
+    return fk.SparseNetRegressor(**QUICK | options)
+
+
+@pytest.fixture(scope="module")
+def wine():
+    X, y = datasets.load_wine(return_X_y=True)
+    return train_test_split(X, y, test_size=0.25, random_state=0, stratify=y)
+
+
+@pytest.fixture(scope="module")
+def diabetes():
+    X, y = datasets.load_diabetes(return_X_y=True)
+    return train_test_split(X, y, test_size=0.25, random_state=0)
+
+
+# --- scikit-learn's checks ------------------------------------------------------------------------
+
+
+@parametrize_with_checks([fk.SparseNetClassifier(max_steps=200),
+                          fk.SparseNetRegressor(max_steps=200)])
+def test_check_estimator(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [fk.SparseNetClassifier, fk.SparseNetRegressor])
+def test_check_estimator_with_the_defaults(kind):
+    check_estimator(kind())
+
+
+# --- quality by default ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_defaults_on_wine(wine, units):
+    X, held, y, held_y = wine
+    if units:
+        rng = np.random.default_rng(0)
+        factor, shift = 10**rng.uniform(-3, 3, 13), rng.uniform(-5, 5, 13) * X.std(axis=0)
+        X, held = (X + shift) * factor, (held + shift) * factor
+    model = fk.SparseNetClassifier(random_state=0).fit(X, y)
+    assert model.score(held, held_y) >= 0.95
+    assert len(model.networks_) == 5
+    assert model.n_steps_ % 100 == 0
+
+
+def test_defaults_on_diabetes(diabetes):
+    X, held, y, held_y = diabetes
+    assert fk.SparseNetRegressor(random_state=0).fit(X, y).score(held, held_y) > 0.35
+
+
+def test_many_samples_take_a_held_out_share_and_are_trained_anew():
+    X, y = datasets.make_friedman1(1200, random_state=0)
+    model = fk.SparseNetRegressor(random_state=0).fit(X[:1000], y[:1000])
+    assert model.score(X[1000:], y[1000:]) > 0.93
+    assert (len(model.histories_), len(model.networks_)) == (4, 3)
+    search, *rest = model.histories_
+    assert search.selected == model.n_steps_ == rest[0].selected
+    assert len({net.edges.tobytes() for net in model.networks_}) == 3
+
+
+# --- what y may be --------------------------------------------------------------------------------
+
+
+def test_labels_may_be_text(wine):
+    X, held, y, _ = wine
+    names = np.array(["rot", "weiß", "rosé"])
+    model, same = classifier().fit(X, names[y]), classifier().fit(X, np.array([1, 2, 0])[y])
+    assert model.classes_.tolist() == sorted(names)
+    assert set(model.predict(held)) <= set(names)
+    probabilities = model.predict_proba(held)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(held)), probabilities)
+    np.testing.assert_array_equal(model.decision_function(held).argmax(axis=1),
+                                  probabilities.argmax(axis=1))
+    np.testing.assert_array_equal(probabilities, same.predict_proba(held))
+
+
+def test_decision_function_of_two_classes_is_the_logit(wine):
+    X, held, y, _ = wine
+    model = classifier().fit(X, y == 1)
+    p = model.predict_proba(held)[:, 1]
+    np.testing.assert_allclose(model.decision_function(held), np.log(p / (1 - p)), rtol=1e-5)
+    np.testing.assert_array_equal(model.predict(held), p > 0.5)
+
+
+def test_several_labels_at_once(wine):
+    X, held, y, held_y = wine
+    flags = np.column_stack([y == 0, y != 1])
+    model = classifier(max_steps=600).fit(X, flags)
+    assert model.networks_[0].interpretation == "bernoulli"
+    predicted = model.predict(held)
+    assert predicted.dtype.kind == "i"
+    assert (predicted == np.column_stack([held_y == 0, held_y != 1])).mean() > 0.9
+    np.testing.assert_array_equal(model.predict_proba(held) > 0.5, predicted)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(held)), model.predict_proba(held))
+
+
+def test_several_targets_at_once(diabetes):
+    X, held, y, held_y = diabetes
+    both = np.column_stack([y, -1e6 * y + 5])
+    predicted = regressor(max_steps=600).fit(X, both).predict(held)
+    assert predicted.shape == (held_y.size, 2)
+    assert np.corrcoef(predicted[:, 0], -predicted[:, 1])[0, 1] > 0.95
+    assert regressor().fit(X, both[:, :1]).predict(held).shape == held_y.shape
+
+
+def test_unit_and_origin_of_a_target_do_not_matter(diabetes):
+    X, held, y, _ = diabetes
+    plain = regressor().fit(X, y).predict(held)
+    other = regressor().fit(X, 1e6 * y - 1e8).predict(held)
+    assert np.corrcoef(plain, other)[0, 1] > 0.97  # batches come in another order
+    assert np.abs((other + 1e8) / 1e6 - plain).max() < 60 < np.ptp(plain)
+    constant = regressor().fit(X, np.full(y.size, 7.0)).predict(held)
+    np.testing.assert_allclose(constant, 7, atol=0.5)
+
+
+# --- what X may be --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_keep_their_names(wine, library):
+    frames = pytest.importorskip(library)
+    X, held, y, _ = wine
+    names = [f"f{i}" for i in range(X.shape[1])]
+    frame, other = (frames.DataFrame(dict(zip(names, rows.T, strict=True))) for rows in (X, held))
+    model = classifier().fit(frame, y)
+    assert model.feature_names_in_.tolist() == names
+    np.testing.assert_array_equal(model.predict(other), classifier().fit(X, y).predict(held))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(other[names[::-1]])
+
+
+@pytest.mark.parametrize("kind", [scipy.sparse.csr_matrix, scipy.sparse.csc_array])
+def test_sparse_features(kind):
+    X, y = datasets.load_digits(return_X_y=True)
+    X = X[:, X.max(axis=0) > 0]
+    model = classifier(max_steps=600).fit(kind(X[:900]), y[:900])
+    assert model.score(kind(X[900:]), y[900:]) > 0.85
+    np.testing.assert_allclose(model.predict_proba(kind(X[900:])), model.predict_proba(X[900:]))
+
+
+def test_order_of_the_samples_and_threads_do_not_matter(wine):
+    X, held, y, _ = wine
+    order = np.random.default_rng(0).permutation(y.size)
+    predictions = [model.predict_proba(held) for model in (
+        classifier(n_threads=1).fit(X, y), classifier(n_threads=2).fit(X[order], y[order]))]
+    np.testing.assert_array_equal(*predictions)
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def test_class_weight(wine):
+    X, held, y, _ = wine
+    heavy = classifier(class_weight={0: 100.0, 1: 1.0, 2: 1e-3}).fit(X, y)
+    plain, balanced = (classifier(class_weight=weight).fit(X, y) for weight in (None, "balanced"))
+    assert (heavy.predict(held) == 2).sum() < (plain.predict(held) == 2).sum()
+    by_hand = y.size / (3 * np.bincount(y))[y]
+    np.testing.assert_array_equal(
+        balanced.predict_proba(held), classifier().fit(X, y, by_hand).predict_proba(held))
+
+
+def test_weight_is_all_that_counts(diabetes):
+    X, held, y, _ = diabetes
+    weight = np.where(np.arange(y.size) < 100, 1.0, 0.0)
+    np.testing.assert_array_equal(regressor().fit(X, y, weight).predict(held),
+                                  regressor().fit(X[:100], y[:100]).predict(held))
+    spread = np.random.default_rng(0).uniform(0, 5, y.size) * 1e-9
+    assert np.isfinite(regressor().fit(X, y, spread).predict(held)).all()
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_ways_to_choose_the_place(wine):
+    X, _, y, _ = wine
+    for selection, runs, networks in (("none", 2, 2), ("holdout", 3, 2), ("folds", 2, 2)):
+        model = classifier(selection=selection).fit(X, y)
+        assert (len(model.histories_), len(model.networks_)) == (runs, networks)
+        assert model.n_steps_ == 150 if selection == "none" else 1 <= model.n_steps_ <= 150
+    model = classifier(max_steps=None, max_epochs=3, batch_size=10, selection="none").fit(X, y)
+    assert model.n_steps_ == -(-3 * y.size // 10)
+
+
+def test_settings_make_the_networks(wine):
+    X, _, y, _ = wine
+    model = classifier(hidden_layer_sizes=(20, 10), fan_in=(4, 4), activation="tanh",
+                       optimizer=fk.optimizers.Adam(0.01), selection="none").fit(X, y)
+    net = model.networks_[0]
+    assert (net.n_inputs, net.n_units, net.n_edges) == (13, 13 + 33, 20 * 4 + 10 * 4 + 10 * 3)
+    assert classifier(hidden_layer_sizes=5, fan_in=None).fit(X, y).networks_[0].n_edges == 5 * 16
+    assert classifier(hidden_layer_sizes=()).fit(X, y).networks_[0].n_edges == 13 * 3
+
+
+def test_ready_network(wine):
+    X, held, y, held_y = wine
+    net = fk.Network.layered([13, 30, 3], fan_in=[5, 30], interpretation="softmax", rng=0,
+                             activation=["tanh"] * 30 + ["identity"] * 3)
+    before = net.theta.copy()
+    model = classifier(network=net, max_steps=600).fit(X, y)
+    assert model.score(held, held_y) > 0.85
+    assert all(np.array_equal(one.edges, net.edges) for one in model.networks_)
+    np.testing.assert_array_equal(net.theta, before)
+    with pytest.raises(ValueError, match=r"network must have 13 inputs and 2 softmax outputs"):
+        classifier(network=net).fit(X, y == 0)
+
+
+def test_warm_start_goes_on(wine):
+    X, held, y, _ = wine
+    model = classifier(warm_start=True, selection="none").fit(X, y)
+    first = model.networks_
+    before = [net.theta.copy() for net in first]
+    model.fit(X, y)
+    assert all(np.array_equal(a.edges, b.edges)
+               for a, b in zip(first, model.networks_, strict=True))
+    assert model.histories_[0].loss[0] < 0.7 < np.log(3)
+    assert all(np.array_equal(net.theta, theta) for net, theta in zip(first, before, strict=True))
+    with pytest.raises(ValueError, match=r"y holds the class 5, which is none of \[0, 1, 2\]"):
+        model.fit(X, y + 5)
+    assert model.predict(held).max() <= 2
+
+
+def test_partial_fit_learns_from_parts(wine):
+    X, held, y, held_y = wine
+    model = classifier(n_networks=1)
+    with pytest.raises(ValueError, match="classes must be given"):
+        model.partial_fit(X, y)
+    for i in range(120):
+        part = np.random.default_rng(i).permutation(y.size)[:64]
+        model.partial_fit(X[part], y[part], classes=[0, 1, 2])
+    assert model.n_steps_ == 2
+    assert model.score(held, held_y) > 0.9
+    with pytest.raises(ValueError, match="class 3"):
+        model.partial_fit(X, y + 1)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"max_steps": 0}, "max_steps must be at least 1; got 0"),
+    ({"max_epochs": 2}, "give one of max_steps and max_epochs; got 150 and 2"),
+    ({"batch_size": 1.5}, "batch_size must be an integer; got 1.5"),
+    ({"selection": "best"}, "selection must be 'auto', 'holdout', 'folds' or 'none'; got 'best'"),
+    ({"optimizer": "adam"}, "optimizer must be 'auto' or one of fisherkern.optimizers"),
+    ({"optimizer": fk.optimizers.Adam(0.1), "damping": 1e-3}, "damping = 0.001 is of the 'auto'"),
+    ({"n_networks": 0}, "n_networks must be at least"),
+    ({"n_networks": 1, "selection": "folds"}, "'folds' needs n_networks of at least 2; got 1"),
+    ({"activation": "swish"}, "'swish'"),
+    ({"hidden_layer_sizes": (10, 0)}, "at least 1; got 0"),
+    ({"fan_in": 0}, "fan_in"),
+    ({"trust_radius": -1.0}, "trust_radius must be above 0"),
+    ({"prior": "wide"}, "prior must be None, 'path' or a number; got 'wide'"),
+    ({"averaging": 3}, "averaging must be True or False; got 3"),
+    ({"validation_fraction": 1.5}, "validation_fraction must be"),
+    ({"warm_start": 1}, "warm_start must be True or False"),
+    ({"network": 3}, "network must be a fisherkern Network; got 3"),
+    ({"class_weight": {0: -1.0}}, r"sample_weight|class"),
+], ids=str)
+def test_bad_settings_are_named_at_fit(wine, options, message):
+    X, _, y, _ = wine
+    model = classifier(**options)
+    with pytest.raises((ValueError, TypeError), match=message):
+        model.fit(X, y)
+    assert not hasattr(model, "networks_")
+
+
+def test_one_class_is_no_classification(wine):
+    X, _, y, _ = wine
+    with pytest.raises(ValueError, match="y has only one class"):
+        classifier().fit(X, np.zeros(y.size))
+
+
+# --- among scikit-learn's tools -------------------------------------------------------------------
+
+
+def test_pipeline_search_and_cross_validation(wine):
+    X, held, y, held_y = wine
+    pipeline = make_pipeline(StandardScaler(), classifier())
+    assert cross_val_score(pipeline, X, y, cv=3).mean() > 0.85
+    search = GridSearchCV(classifier(), {"fan_in": [2, 8], "prior": [None, "path"]}, cv=3,
+                          n_jobs=2).fit(X, y)
+    assert search.score(held, held_y) > 0.85
+
+
+def test_copies_and_files(wine, tmp_path):
+    X, held, y, _ = wine
+    model = classifier(optimizer=fk.optimizers.Adam(0.01)).fit(X, y)
+    assert not hasattr(clone(model), "networks_")
+    joblib.dump(model, tmp_path / "model")
+    for copy in (joblib.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(copy.predict_proba(held), model.predict_proba(held))
+
+
+def test_calibration_and_importance(wine):
+    X, held, y, held_y = wine
+    assert CalibratedClassifierCV(classifier(), cv=3).fit(X, y).score(held, held_y) > 0.85
+    model = classifier().fit(X, y)
+    importance = permutation_importance(model, held, held_y, n_repeats=3, random_state=0)
+    assert importance.importances_mean.max() > 0.01
+
+
+def test_sample_weight_is_routed(wine):
+    X, _, y, _ = wine
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = classifier().set_fit_request(sample_weight=True)
+        routed = routed.set_score_request(sample_weight=True)
+        scores = cross_val_score(routed, X, y, cv=3, params={"sample_weight": np.arange(y.size)})
+    assert np.isfinite(scores).all()
+
+
+def test_import_of_the_package_leaves_scikit_learn_alone():
+    import subprocess
+    import sys
+
+    code = "import sys, fisherkern; dir(fisherkern); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "SparseNetClassifier" in dir(fk)
+    with pytest.raises(AttributeError, match="SparseNetTransformer"):
+        fk.SparseNetTransformer  # noqa: B018

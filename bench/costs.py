@@ -6,12 +6,13 @@ from __future__ import annotations
 import numpy as np
 
 from fisherkern import reference
+from fisherkern.experiments.marks import parse_target, update
 from fisherkern.optimizers import PRESETS, Optimizer
 
 from . import oracles
 from .loop import optimizer_stepper
 from .pairing import paired
-from .table import conditions, parse_target, program, update
+from .table import conditions, program
 
 DAMPING = 1e-4
 # [O Table 1]: iterations in the time of 10,000 of backpropagation; Monte Carlo with one draw

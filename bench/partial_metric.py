@@ -7,12 +7,13 @@ import numpy as np
 
 import fisherkern as fk
 from fisherkern.estimators import load_digits, stratified_split
+from fisherkern.experiments.marks import parse_target, update
 from fisherkern.optimizers import QuasiDiagonalBackpropagatedMetricGradient
 
 from . import oracles
 from .loop import optimizer_stepper, stepper
 from .pairing import paired
-from .table import conditions, parse_target, program, update
+from .table import conditions, program
 
 OPTIONS: tuple[dict[str, float], ...] = (
     {}, {"metric_fraction": 0.5}, {"metric_fraction": 0.25}, {"metric_every": 2},

@@ -73,7 +73,9 @@ def main() -> None:
         given = arguments(argparse.ArgumentParser()).parse_args()
         print(json.dumps(measure_here(given.here, given.threads[0], given.fan_in)))
         return
-    from .table import parse_target, program, update
+    from fisherkern.experiments.marks import parse_target, update
+
+    from .table import program
 
     given = parse_target(arguments(program("scale", __doc__)), MARK)
     update(given.update, MARK, table(given))

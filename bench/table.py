@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import fisherkern as fk
+from fisherkern.experiments.marks import parse_target, update
 
 from . import oracles
 from .loop import stepper
@@ -69,36 +70,8 @@ def processor() -> str:
     return found[1].strip() if found else platform.machine()
 
 
-def replace(text: str, mark: str, new: str) -> str:
-    """`text` with what lies between the two comments of a mark replaced."""
-    start, end = f"<!-- {mark}:start -->", f"<!-- {mark}:end -->"
-    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-        raise ValueError(f"the file must hold {start} and then {end}, once each")
-    return text[:text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end):]
-
-
-def parse_target(parser: argparse.ArgumentParser, mark: str) -> argparse.Namespace:
-    """The arguments with --update, whose file is checked before anything is measured."""
-    parser.add_argument("--update", type=Path, metavar="FILE",
-                        help=f"put the table between the marks {mark!r} of this file")
-    given = parser.parse_args()
-    if given.update is not None:
-        try:
-            replace(given.update.read_text(encoding="utf-8"), mark, "")
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
-    return given
-
-
 def program(name: str, description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
-
-
-def update(path: Path | None, mark: str, new: str) -> None:
-    """Print a table and put it into its place in a file."""
-    print(new)
-    if path is not None:
-        path.write_text(replace(path.read_text(encoding="utf-8"), mark, new), encoding="utf-8")
 
 
 if __name__ == "__main__":

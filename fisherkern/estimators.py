@@ -3,6 +3,7 @@ imports scikit-learn."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Any, Self
 
@@ -30,6 +31,11 @@ try:
 except ImportError:
     raise ImportError("this needs scikit-learn 1.6 or newer: "
                       "pip install 'fisherkern[data]'") from None
+
+
+def sklearn_module(name: str) -> Any:
+    """One of scikit-learn's modules, for experiments."""
+    return importlib.import_module(f"sklearn.{name}")
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:

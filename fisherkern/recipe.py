@@ -32,6 +32,11 @@ _MANY_INPUTS = 200
 _SCALE_SAMPLES = 500
 
 
+def auto_layers(n_inputs: int) -> tuple[tuple[int, ...], int]:
+    """Hidden layer sizes, and the fan-in of their units."""
+    return ((256, 128), 32) if n_inputs > _MANY_INPUTS else ((128, 64), 16)
+
+
 def sparse_layers(n_inputs: int, hidden: Sequence[int], fan_in: Any, n_outputs: int,
                   activation: str, interpretation: str, rng: np.random.Generator,
                   dtype: Any = np.float32) -> Network:
@@ -170,7 +175,7 @@ def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
     interpretation, n_outputs = output_layer
     net = given.network
     if net is None:
-        hidden, fan_in = ((256, 128), 32) if n_inputs > _MANY_INPUTS else ((128, 64), 16)
+        hidden, fan_in = auto_layers(n_inputs)
         hidden = np.atleast_1d(_auto(given.hidden_layer_sizes, hidden))
         fan_in = None if given.fan_in is None else _auto(given.fan_in, fan_in)
         activation = _auto(given.activation, "relu")

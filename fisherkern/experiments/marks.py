@@ -1,0 +1,34 @@
+"""Tables that scripts put into their places in documents: between two comments with a name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def replace(text: str, mark: str, new: str) -> str:
+    """`text` with what lies between the two comments of a mark replaced."""
+    start, end = f"<!-- {mark}:start -->", f"<!-- {mark}:end -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"the file must hold {start} and then {end}, once each")
+    return text[:text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end):]
+
+
+def parse_target(parser: argparse.ArgumentParser, mark: str) -> argparse.Namespace:
+    """The arguments with --update, whose file is checked before anything is measured."""
+    parser.add_argument("--update", type=Path, metavar="FILE",
+                        help=f"put the table between the marks {mark!r} of this file")
+    given = parser.parse_args()
+    if given.update is not None:
+        try:
+            replace(given.update.read_text(encoding="utf-8"), mark, "")
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    return given
+
+
+def update(path: Path | None, mark: str, new: str) -> None:
+    """Print a table and put it into its place in a file."""
+    print(new)
+    if path is not None:
+        path.write_text(replace(path.read_text(encoding="utf-8"), mark, new), encoding="utf-8")

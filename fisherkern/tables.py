@@ -1,0 +1,180 @@
+"""Tables in files, and their columns of numbers and texts as features of a network."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# texts of a column with a feature of their own; the rarer ones have none
+_MOST_LEVELS = 100
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+
+
+def pandas_module() -> Any:
+    """pandas, or an ImportError that names the extra."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("tables need pandas: pip install 'fisherkern[tables]'") from None
+    return pandas
+
+
+def read_table(path: Any) -> Any:
+    """The data frame in a .csv, .tsv, .parquet or .npz file.
+
+    The arrays of an .npz file are columns, those of two axes several: X[0], X[1], ... Rows are
+    numbered from 1, the header not counted.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        In one line with file, and row and column where they are known: no such file, another
+        format, no rows, rows of other lengths, text that is not UTF-8, two columns of one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no data file {str(path)!r}")
+    suffix = path.suffix.lower()
+    pandas = pandas_module()
+    if suffix in _SEPARATORS:
+        frame = _read_text(pandas, path, _SEPARATORS[suffix])
+    elif suffix == ".parquet":
+        try:
+            frame = pandas.read_parquet(path)
+        except ImportError:
+            raise ImportError("Parquet files need pyarrow: pip install pyarrow") from None
+        except Exception as error:  # the reader's errors have no common class
+            raise ValueError(f"{str(path)!r} is truncated or no Parquet file: {error}") from None
+    elif suffix == ".npz":
+        frame = _read_arrays(pandas, path)
+    else:
+        raise ValueError(f"{str(path)!r} is of no known format; those are .csv, .tsv, .parquet and "
+                         ".npz")
+    if not len(frame) or not len(frame.columns):
+        raise ValueError(f"{str(path)!r} holds no rows")
+    frame.columns = [str(name) for name in frame.columns]
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{str(path)!r} has two columns {twice[0]!r}")
+    return frame
+
+
+def _read_text(pandas: Any, path: Path, separator: str) -> Any:
+    """Every row is looked at first: pandas would fill up short ones."""
+    row = -1
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=separator, strict=True)
+            header = next(reader, [])
+            for row, fields in enumerate(reader, 1):
+                if fields and len(fields) != len(header):
+                    raise ValueError(f"{str(path)!r}, row {row} has {len(fields)} fields, and the "
+                                     f"header {len(header)}")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} is not UTF-8 after row {max(row, 0)}: "
+                         f"{error.reason}") from None
+    except csv.Error as error:
+        raise ValueError(f"{str(path)!r} cannot be read after row {max(row, 0)}: "
+                         f"{error}") from None
+    if len(set(header)) < len(header):  # pandas would rename them
+        twice = next(name for i, name in enumerate(header) if name in header[:i])
+        raise ValueError(f"{str(path)!r} has two columns {twice!r}")
+    if row < 1:
+        raise ValueError(f"{str(path)!r} holds no rows")
+    return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+
+
+def _read_arrays(pandas: Any, path: Path) -> Any:
+    columns: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # a foreign archive can raise anything
+        raise ValueError(f"{str(path)!r} is truncated or no .npz file: {error}") from None
+    for name, array in arrays.items():
+        if array.ndim not in (1, 2):
+            raise ValueError(f"{str(path)!r}: array {name!r} has shape {array.shape}; columns need "
+                             "one axis or two")
+        parts = {name: array} if array.ndim == 1 else {
+            f"{name}[{i}]": column for i, column in enumerate(array.T)}
+        columns.update(parts)
+    lengths = {array.shape[0] for array in arrays.values()}
+    if len(lengths) > 1:
+        raise ValueError(f"{str(path)!r}: its arrays have {sorted(lengths)} rows")
+    return pandas.DataFrame(columns)
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column's values mean, learned from the training table."""
+
+    name: str
+    levels: list[str] | None  # the texts with a feature of their own; None: numbers
+    fill: float  # stands for missing numbers: their median
+    missing: bool  # whether a feature of its own says what is missing
+
+    @property
+    def width(self) -> int:
+        return (1 if self.levels is None else len(self.levels)) + self.missing
+
+    @classmethod
+    def learn(cls, values: Any, path: Any, as_text: bool = False) -> Column:
+        """Numbers where all values are; an error where most are."""
+        missing = bool(values.isna().any())
+        if not as_text:
+            numbers, bad = _numbers(values)
+            if not bad.any():
+                known = numbers[np.isfinite(numbers)]
+                return cls(values.name, None, float(np.median(known)) if known.size else 0.0,
+                           missing)
+            if bad.sum() < 0.5 * values.notna().sum():
+                raise _no_number(values, bad, path, f"; --text {values.name} takes it as text")
+        counts = values.dropna().astype(str).value_counts()
+        levels = sorted(counts.index[:_MOST_LEVELS])
+        return cls(values.name, levels, 0.0, missing)
+
+    def encode(self, values: Any, path: Any) -> np.ndarray:
+        """(n_rows, width) features; texts that were never seen have none."""
+        absent = values.isna().to_numpy()
+        if self.levels is None:
+            numbers, bad = _numbers(values)
+            if bad.any():
+                raise _no_number(values, bad, path)
+            features = np.where(absent, self.fill, numbers)[:, None]
+        else:
+            texts = values.astype(str).to_numpy(dtype=object)
+            features = (texts[:, None] == np.array(self.levels, object)) & ~absent[:, None]
+        parts = [features, absent[:, None]] if self.missing else [features]
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def _numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values as float64, NaN where missing, and which of them are no finite numbers."""
+    pandas = pandas_module()
+    if values.dtype.kind == "M":
+        return np.full(len(values), np.nan), np.ones(len(values), bool)
+    numbers = pandas.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return numbers, ~np.isfinite(numbers) & values.notna().to_numpy()
+
+
+def _no_number(values: Any, bad: np.ndarray, path: Any, hint: str = "") -> ValueError:
+    row = int(np.argmax(bad))
+    return ValueError(f"{str(path)!r}, row {row + 1}, column {values.name!r}: "
+                      f"{values.iloc[row]!r} is no finite number{hint}")
+
+
+def encode(columns: list[Column], frame: Any, path: Any) -> np.ndarray:
+    """(n_rows, n_features) of a table that has these columns, in any order, and perhaps others."""
+    lacking = [column.name for column in columns if column.name not in frame]
+    if lacking:
+        raise ValueError(f"{str(path)!r} has no column {lacking[0]!r}")
+    out = np.empty((len(frame), sum(column.width for column in columns)))
+    first = 0
+    for column in columns:
+        out[:, first:first + column.width] = column.encode(frame[column.name], path)
+        first += column.width
+    return out

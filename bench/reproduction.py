@@ -7,10 +7,11 @@ import json
 import math
 from pathlib import Path
 
+from fisherkern.experiments.marks import replace
 from fisherkern.experiments.ollivier import ACTIVATIONS, METHODS, Method
 from fisherkern.experiments.report import bits
 
-from .table import program, replace
+from .table import program
 
 Rows = dict[tuple[str, int, str, str, str], dict]
 

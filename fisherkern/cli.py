@@ -1,4 +1,4 @@
-"""The command line: `fisherkern train`, `fisherkern info` and `fisherkern reproduce`."""
+"""The command line: `fisherkern train`, `predict`, `evaluate`, `info` and `reproduce`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,11 +19,14 @@ from ._validation import available_threads, finite_number, numeric_array
 from .interpretations import ACTIVATIONS
 from .io import safetensors_module, write_atomically
 from .recipe import sparse_layers
+from .run_folder import MODEL, PICTURE, RECORD, given_folder, new_folder
+from .table_commands import evaluate_table, predict_table, train_table
+from .tables import SUFFIXES
 
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
 _NEW = {"hidden": [256, 128], "fan_in": 16, "activation": "relu", "dtype": "float32"}
-_MODEL, _RECORD, _PICTURE = "model.safetensors", "run.json", "loss.png"
+_LOOP = {"epochs": 15, "batch_size": 32}
 _DEFAULT_OPTIMIZER = "quasi-diagonal-backpropagated-metric-gradient"
 
 
@@ -90,13 +92,34 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("model", nargs="?", help="describe this model file instead")
     info.set_defaults(command=_info)
     _add_reproduce(commands)
+    for name, action, text in (("predict", predict_table, "predictions for the rows of a table"),
+                               ("evaluate", evaluate_table, "the score of a model on a table")):
+        use = commands.add_parser(name, help=text, description=f"Give {text}.")
+        use.add_argument("model", help="file that `fisherkern train FILE --target COLUMN` wrote")
+        use.add_argument("data", metavar="FILE", help=".csv, .tsv, .parquet or .npz table")
+        if name == "predict":
+            use.add_argument("--out", metavar="FILE",
+                             help=".csv, .tsv or .parquet (default: CSV on standard output)")
+        else:
+            use.add_argument("--json", action="store_true", help="one line of JSON")
+        use.set_defaults(command=action)
     run = commands.add_parser(
         "train", help="train a sparse classifier",
         description="Train a sparse classifier, by default on scikit-learn's handwritten digits, "
                     "on raw features and with no learning rate to choose.")
     run.set_defaults(command=_train)
     add = run.add_argument
-    add("data", nargs="?", help=".npz file with X (n_samples, n_features) and class labels y")
+    add("data", nargs="?", metavar="FILE",
+        help=".csv, .tsv, .parquet or .npz table, with --target; or without it an .npz file with X "
+             "(n_samples, n_features) and class labels y")
+    add("--target", metavar="COLUMN",
+        help="the column of a table to predict; other defaults then follow the table's size")
+    add("--task", choices=("auto", "classification", "regression"), default="auto",
+        help="of a table (default: guessed, and said)")
+    add("--ignore", nargs="+", default=[], metavar="COLUMN", help="of a table, to leave out")
+    add("--text", nargs="+", default=[], metavar="COLUMN",
+        help="of a table, numbers to take as names of categories")
+    add("--test", metavar="FILE", help="table of held-out rows, instead of a share")
     add("--hidden", type=_integer(1), nargs="*", metavar="N",
         help="hidden layer sizes (default: 256 128)")
     add("--fan-in", type=_integer(1), metavar="N",
@@ -104,12 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--activation", choices=ACTIVATIONS, metavar="NAME",
         help=f"of the hidden units: {', '.join(ACTIVATIONS)} (default: relu)")
     add("--model", metavar="FILE", help="start from this saved network instead of a new one")
-    add("--optimizer", default=_DEFAULT_OPTIMIZER, type=_kebab, choices=_OPTIMIZERS,
+    add("--optimizer", type=_kebab, choices=_OPTIMIZERS,
         metavar="NAME", help=f"{', '.join(_OPTIMIZERS)} (default: {_DEFAULT_OPTIMIZER})")
     add("--learning-rate", type=_number(above=0), metavar="RATE",
         help="needed by the optimizers without a metric")
-    add("--epochs", type=_integer(1), default=15, metavar="N", help="(default: 15)")
-    add("--batch-size", type=_integer(1), default=32, metavar="N", help="(default: 32)")
+    add("--epochs", type=_integer(1), metavar="N", help="(default: 15)")
+    add("--batch-size", type=_integer(1), metavar="N", help="(default: 32)")
     add("--patience", type=_integer(1), metavar="N",
         help="stop after this many epochs without a better held-out loss")
     add("--test-share", type=_number(above=0, most=1), default=0.25, metavar="SHARE",
@@ -185,6 +208,13 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    path = Path(arguments.data or "")
+    if arguments.target is not None or path.suffix.lower() in SUFFIXES:
+        chosen = None if arguments.optimizer is None else _optimizer(arguments)
+        train_table(arguments, chosen)
+        return
+    if arguments.test is not None:
+        raise ValueError("--test is for tables; name the --target column")
     _complete(arguments)
     X, y, labels, name = _data(arguments.data)
     optimizer = _optimizer(arguments)
@@ -197,7 +227,7 @@ def _train(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
     net = _network(arguments, X[kept], labels.size, rng)
     numeric_array(X, f"{name}: X", net.dtype)  # names the row of the whole data
-    folder = None if arguments.out is None else _given_folder(arguments.out)
+    folder = None if arguments.out is None else given_folder(arguments.out)
     print(f"{name}: {kept.size} samples to train on, {held.size} held out, {X.shape[1]} raw "
           f"features, {labels.size} classes")
     print(net)
@@ -214,7 +244,7 @@ def _train(arguments: argparse.Namespace) -> None:
                     batch_size=arguments.batch_size, validation=(X[held], y[held]),
                     callbacks=callbacks, rng=rng, n_threads=arguments.threads)
     result = _result(arguments, net, history, X[held], y[held])
-    folder = folder or _new_folder(name)
+    folder = folder or new_folder(name)
     _save(folder, net, history, result | {"labels": labels.tolist()})
     _report(result, folder, history)
     if arguments.json:
@@ -229,6 +259,9 @@ def _complete(arguments: argparse.Namespace) -> None:
         elif arguments.model is not None:
             raise ValueError(f"--{name.replace('_', '-')} describes a new network; "
                              f"{arguments.model!r} has its own")
+    for name, default in (_LOOP | {"optimizer": _DEFAULT_OPTIMIZER}).items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
 
 
 class _Lines:
@@ -339,38 +372,11 @@ def _result(arguments: argparse.Namespace, net: Network, history: History, X: np
     }
 
 
-def _given_folder(out: str) -> Path:
-    """--out, made if need be, once it is clear that nothing there would be lost."""
-    if not out:
-        raise ValueError("--out names no folder")
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"--out: {str(folder)!r} is no folder")
-    for name in (_MODEL, _RECORD, _PICTURE):
-        if (folder / name).exists():
-            raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _new_folder(name: str) -> Path:
-    """A folder of results that was not there."""
-    stem = Path("fisherkern-runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for attempt in range(1000):
-        folder = stem if attempt == 0 else stem.with_name(f"{stem.name}-{attempt}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"{stem} and its thousand successors exist")
-
-
 def _save(folder: Path, net: Network, history: History, result: dict[str, Any]) -> None:
-    net.save(folder / _MODEL)
+    net.save(folder / MODEL)
     record = json.dumps({"result": result, "history": history.to_dict()})
-    write_atomically(folder / _RECORD, record.encode())
-    history.plot().figure.savefig(folder / _PICTURE, dpi=150)
+    write_atomically(folder / RECORD, record.encode())
+    history.plot().figure.savefig(folder / PICTURE, dpi=150)
 
 
 def _report(result: dict[str, Any], folder: Path, history: History) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from ._validation import numeric_array
 from .network import Network
 
-FORMAT = "fisherkern.network"
+FORMAT, TABLE_FORMAT = "fisherkern.network", "fisherkern.table_model"
 VERSION = 1
 # what a file must hold, with the kind of its dtype and its number of dimensions
 _ARRAYS = {"edges": ("iu", 2), "outputs": ("iu", 1), "activation": ("u", 1), "theta": ("f", 1),
@@ -38,13 +38,24 @@ def save(net: Network, path: Any) -> None:
     The file appears whole or not at all: it is written beside its place and then renamed. A theta
     that is not finite is a ValueError.
     """
+    definition, arrays = network_state(net)
+    write_arrays(path, FORMAT, VERSION, definition, arrays)
+
+
+def network_state(net: Network) -> tuple[dict, dict[str, np.ndarray]]:
+    """What a file holds of a network, which must be finite."""
     definition, arrays = net._state()
     numeric_array(arrays["theta"], "theta", net.dtype)
+    return definition, arrays
+
+
+def write_arrays(path: Any, kind: str, version: int, definition: dict,
+                 arrays: dict[str, np.ndarray]) -> None:
+    """A safetensors file whose header says what it is."""
     check_target(path, "path")
-    header = {"format": FORMAT, "version": str(VERSION), "definition": json.dumps(definition)}
+    header = {"format": kind, "version": str(version), "definition": json.dumps(definition)}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    data = safetensors_module().numpy.save(arrays, header)
-    write_atomically(Path(path), data)
+    write_atomically(Path(path), safetensors_module().numpy.save(arrays, header))
 
 
 def check_target(path: Any, name: str) -> None:
@@ -75,8 +86,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def load(path: Any) -> Network:
-    """Read a network that `Network.save` wrote.
+def load(path: Any) -> Any:
+    """Read what `Network.save` wrote, or the model of tables that `fisherkern train` did.
+
+    Returns
+    -------
+    Network or TableModel
 
     Raises
     ------
@@ -96,14 +111,23 @@ def load(path: Any) -> Network:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # the reader's error class is not public
         raise ValueError(f"{str(path)!r} is truncated or no safetensors file: {error}") from None
+    if header.get("format") == TABLE_FORMAT:
+        from .table_model import from_state as build
+    else:
+        build = network_from_state
     try:
-        return Network._from_state(_definition(header), _checked(arrays))
-    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+        return build(_definition(header), arrays)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} holds no network: {error}") from None
 
 
+def network_from_state(definition: Any, arrays: dict[str, np.ndarray]) -> Network:
+    """The inverse of `network_state`, of foreign data."""
+    return Network._from_state(_checked_definition(definition), _checked(arrays))
+
+
 def _definition(header: dict[str, str]) -> dict:
-    if header.get("format") != FORMAT:
+    if header.get("format") not in (FORMAT, TABLE_FORMAT):
         raise ValueError(f"its header does not say {FORMAT!r}")
     if header.get("version") != str(VERSION):
         raise ValueError(f"its format version is {header.get('version')!r}; "
@@ -111,6 +135,10 @@ def _definition(header: dict[str, str]) -> dict:
     definition = json.loads(header.get("definition", "null"))
     if not isinstance(definition, dict):
         raise ValueError("its definition is missing")
+    return definition
+
+
+def _checked_definition(definition: Any) -> dict:
     for name, kind in _DEFINITION.items():
         if not isinstance(definition.get(name), kind):
             raise ValueError(f"its definition lacks {name}")

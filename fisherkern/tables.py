@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .io import write_atomically
+
 # texts of a column with a feature of their own; the rarer ones have none
 _MOST_LEVELS = 100
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+# of files that can be nothing but tables
+SUFFIXES = (*_SEPARATORS, ".parquet")
 
 
 def pandas_module() -> Any:
@@ -91,7 +96,7 @@ def _read_text(pandas: Any, path: Path, separator: str) -> Any:
 def _read_arrays(pandas: Any, path: Path) -> Any:
     columns: dict[str, np.ndarray] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # a foreign archive can raise anything
         raise ValueError(f"{str(path)!r} is truncated or no .npz file: {error}") from None
@@ -106,6 +111,21 @@ def _read_arrays(pandas: Any, path: Path) -> Any:
     if len(lengths) > 1:
         raise ValueError(f"{str(path)!r}: its arrays have {sorted(lengths)} rows")
     return pandas.DataFrame(columns)
+
+
+def write_table(frame: Any, path: Any) -> None:
+    """A new .csv, .tsv or .parquet file, whole or not at all."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{str(path)!r} is of no known format; those are {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        data = buffer.getvalue()
+    else:
+        data = frame.to_csv(sep=_SEPARATORS[suffix], index=False).encode()
+    write_atomically(path, data)
 
 
 @dataclass(frozen=True)
@@ -162,9 +182,15 @@ def _numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _no_number(values: Any, bad: np.ndarray, path: Any, hint: str = "") -> ValueError:
-    row = int(np.argmax(bad))
-    return ValueError(f"{str(path)!r}, row {row + 1}, column {values.name!r}: "
-                      f"{values.iloc[row]!r} is no finite number{hint}")
+    value = values.iloc[int(np.argmax(bad))]
+    value = value.item() if isinstance(value, np.generic) else value
+    return ValueError(f"{place(values, bad, path)}: {value!r} is no finite number{hint}")
+
+
+def place(values: Any, bad: np.ndarray, path: Any) -> str:
+    """File, row and column of a column's first bad value; frames keep the numbers of their rows."""
+    row = int(values.index[int(np.argmax(bad))]) + 1
+    return f"{str(path)!r}, row {row}, column {values.name!r}"
 
 
 def encode(columns: list[Column], frame: Any, path: Any) -> np.ndarray:

@@ -1,0 +1,192 @@
+"""Models of tables: an estimator, and what it must know of the table that it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .estimators import SparseNetClassifier, SparseNetRegressor
+from .io import TABLE_FORMAT, VERSION, network_from_state, network_state, write_arrays
+from .preprocessing import Inputs
+from .tables import Column, encode, pandas_module, place
+
+# a target of more different whole numbers is no label
+_MOST_LABELS = 20
+_KINDS = {"classification": SparseNetClassifier, "regression": SparseNetRegressor}
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A fitted estimator with the columns that make its features.
+
+    Attributes
+    ----------
+    estimator : SparseNetClassifier or SparseNetRegressor
+    columns : list of Column
+    target : str
+        The column that it predicts.
+    """
+
+    estimator: Any
+    columns: list[Column]
+    target: str
+
+    @property
+    def task(self) -> str:
+        return next(task for task, kind in _KINDS.items() if type(self.estimator) is kind)
+
+    @classmethod
+    def fit(cls, frame: Any, target: str, path: Any, *, task: str = "auto",
+            ignore: Iterable[str] = (), text: Iterable[str] = (), **options: Any) -> TableModel:
+        """Learn the columns of a data frame and fit an estimator; `path` is for messages.
+
+        Numbers that are missing are taken as their column's median, texts that are missing as none,
+        and a feature of its own says that something is missing. Each of the 100 most frequent texts
+        of a column is a feature; the others, and those never seen, are none of them.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+        target : str
+        path : path
+        task : {"auto", "classification", "regression"}
+            "auto": text, booleans and up to 20 different whole numbers are labels.
+        ignore, text : column names
+            To leave out; to take as text though they are numbers.
+        **options
+            Of the estimator.
+        """
+        names = list(frame.columns)
+        values = target_values(frame, target, path)
+        for option, chosen in (("ignore", ignore), ("text", text)):
+            for name in chosen:
+                if name not in names:
+                    raise ValueError(f"{option}: {str(path)!r} has no column {name!r}; it has "
+                                     f"{', '.join(names[:20])}")
+        left = [name for name in names if name not in {target, *ignore}]
+        if not left:
+            raise ValueError(f"{str(path)!r} has no column but the target {target!r}")
+        if task == "auto":
+            task = guess_task(values)
+        columns = [Column.learn(frame[name], path, name in set(text)) for name in left]
+        model = cls(_KINDS[task](**options), columns, target)
+        model.estimator.fit(encode(columns, frame, path), model.targets(frame, path))
+        return model
+
+    def targets(self, frame: Any, path: Any) -> np.ndarray:
+        """Labels or numbers of the target column; of a fitted classifier, labels that it knows."""
+        values = target_values(frame, self.target, path)
+        if self.task == "regression":
+            return Column(self.target, None, 0.0, False).encode(values, path)[:, 0]
+        labels = values.to_numpy() if values.dtype.kind in "biuf" else \
+            values.astype(str).to_numpy(dtype=str)
+        known = getattr(self.estimator, "classes_", None)
+        if known is not None:
+            labels = labels.astype(str) if known.dtype.kind == "U" else labels
+            unknown = ~np.isin(labels, known)
+            if unknown.any():
+                raise ValueError(f"{place(values, unknown, path)}: "
+                                 f"{labels[unknown][0].item()!r} is none of the labels "
+                                 f"{', '.join(map(str, known[:20]))}")
+        return labels
+
+    def predict(self, frame: Any, path: Any) -> Any:
+        """A data frame of predictions and, of a classifier, the probability of each label."""
+        features = encode(self.columns, frame, path)
+        estimator = self.estimator
+        if self.task == "regression":
+            return pandas_module().DataFrame({self.target: estimator.predict(features)})
+        probabilities = estimator.predict_proba(features)
+        out = {self.target: estimator.classes_[probabilities.argmax(axis=1)]}
+        out |= {f"p({label})": p for label, p in zip(estimator.classes_, probabilities.T,
+                                                     strict=True)}
+        return pandas_module().DataFrame(out)
+
+    def evaluate(self, frame: Any, path: Any) -> dict[str, float]:
+        """Accuracy and mean loss in nats, or R^2 and root mean square error."""
+        features, y = encode(self.columns, frame, path), self.targets(frame, path)
+        if self.task == "regression":
+            error = self.estimator.predict(features) - y
+            spread = float(np.square(y - y.mean()).sum())
+            r2 = 1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan")
+            return {"r2": r2, "rmse": float(np.sqrt(np.square(error).mean()))}
+        log_p = self.estimator.predict_log_proba(features)
+        right = np.searchsorted(self.estimator.classes_, y)
+        return {"accuracy": float(np.mean(log_p.argmax(axis=1) == right)),
+                "loss": float(-np.mean(log_p[np.arange(y.size), right]))}
+
+    def save(self, path: Any) -> None:
+        """Write a safetensors file, atomically; `fisherkern.load` reads it."""
+        estimator, arrays, networks = self.estimator, {}, []
+        for i, net in enumerate(estimator.networks_):
+            definition, parts = network_state(net)
+            networks.append(definition)
+            arrays |= {f"{i}.{name}": part for name, part in parts.items()}
+        inputs = estimator._inputs
+        arrays |= {"scale": inputs.scale, "centre": inputs.centre}
+        fitted = {"task": self.task, "target": self.target, "networks": networks,
+                  "columns": [asdict(column) for column in self.columns],
+                  "n_steps": estimator.n_steps_}
+        if self.task == "classification":
+            fitted["classes"] = estimator.classes_.tolist()
+        else:
+            arrays |= {"mean": estimator._mean, "deviation": estimator._deviation}
+        write_arrays(path, TABLE_FORMAT, VERSION, fitted, arrays)
+
+    def __repr__(self) -> str:
+        return (f"<TableModel of {self.target!r} ({self.task}) from {len(self.columns)} columns: "
+                f"{len(self.estimator.networks_)} x {self.estimator.networks_[0]!r}>")
+
+
+def target_values(frame: Any, target: str, path: Any) -> Any:
+    """The target's column, in which nothing may be missing."""
+    if target not in frame:
+        raise ValueError(f"{str(path)!r} has no column {target!r}, the target; it has "
+                         f"{', '.join(frame.columns[:20])}")
+    values = frame[target]
+    if values.isna().any():
+        raise ValueError(f"{place(values, values.isna(), path)}: the target is missing")
+    return values
+
+
+def guess_task(target: Any) -> str:
+    """By the values of a target column."""
+    if target.dtype.kind not in "iuf":
+        return "classification"
+    few = target.nunique() <= _MOST_LABELS and (target == np.floor(target)).all()
+    return "classification" if few else "regression"
+
+
+def from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableModel:
+    """The model in a file; what does not fit raises."""
+    estimator = _KINDS[fitted["task"]]()
+    estimator.networks_ = [
+        network_from_state(definition, {name.split(".", 1)[1]: array
+                                        for name, array in arrays.items()
+                                        if name.startswith(f"{i}.")})
+        for i, definition in enumerate(fitted["networks"])]
+    columns = [Column(**column) for column in fitted["columns"]]
+    width = sum(column.width for column in columns)
+    estimator._inputs = Inputs(_vector(arrays, "centre", width), _vector(arrays, "scale", width))
+    estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
+    if fitted["task"] == "classification":
+        estimator.classes_, estimator._multilabel = np.array(fitted["classes"]), False
+        n_outputs = estimator.classes_.size
+    else:
+        estimator._mean, estimator._deviation, estimator._flat = (
+            _vector(arrays, "mean", 1), _vector(arrays, "deviation", 1), True)
+        n_outputs = 1
+    if not estimator.networks_ or any((net.n_inputs, net.n_outputs) != (width, n_outputs)
+                                      for net in estimator.networks_):
+        raise ValueError("its networks do not fit its columns")
+    return TableModel(estimator, columns, str(fitted["target"]))
+
+
+def _vector(arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray:
+    if arrays[name].shape != (size,) or arrays[name].dtype.kind != "f" \
+            or not np.isfinite(arrays[name]).all():
+        raise ValueError(f"array {name!r} does not hold {size} finite numbers")
+    return arrays[name]

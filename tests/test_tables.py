@@ -1,0 +1,267 @@
+"""Tables in files: what is read, learned, trained, written, and how faults are told."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+import fisherkern as fk
+from fisherkern import cli
+from fisherkern.table_model import TableModel, guess_task
+from fisherkern.tables import Column, encode, read_table, write_table
+
+pandas = pytest.importorskip("pandas")
+
+QUICK = {"max_steps": 100, "n_networks": 2, "random_state": 0}
+
+
+def wine():
+    """Numbers with gaps, texts with gaps, a label of text."""
+    frame = datasets.load_wine(as_frame=True).frame
+    frame["kind"] = np.array(["Ätna", "b", "c"])[frame.pop("target")]
+    frame["color"] = np.where(frame.hue > 1, "red", "white")
+    frame["color"] = frame.color.astype(object)
+    frame.loc[3, "alcohol"], frame.loc[5, "color"] = np.nan, None
+    return frame
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, capsys):
+    """Standard output of a command, or the only line of its errors."""
+    def call(*arguments, fails=False):
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert code == (2 if fails else 0), captured.err
+        if fails:
+            assert captured.err.startswith("fisherkern: error: ")
+            assert captured.err.count("\n") == 1
+            return captured.err
+        return captured.out
+
+    return call
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_written_tables_are_read_again(folder, suffix):
+    frame = wine()
+    write_table(frame, f"wine.{suffix}")
+    again = read_table(f"wine.{suffix}")
+    assert list(again.columns) == list(frame.columns)
+    columns = [Column.learn(frame[name], "wine") for name in frame.columns]
+    np.testing.assert_allclose(encode(columns, again, "again"), encode(columns, frame, "wine"))
+
+
+def test_arrays_are_columns(folder):
+    np.savez("a.npz", X=np.arange(6.0).reshape(3, 2), y=np.array(["u", "v", "u"]))
+    frame = read_table("a.npz")
+    assert list(frame.columns) == ["X[0]", "X[1]", "y"]
+    assert frame["X[1]"].tolist() == [1, 3, 5]
+
+
+FAULTS = {
+    "empty.csv": (b"", "'empty.csv' holds no rows"),
+    "header.csv": (b"a,b\n", "'header.csv' holds no rows"),
+    "short.csv": (b"a,b\n1,2\n3\n", "'short.csv', row 2 has 1 fields, and the header 2"),
+    "long.csv": (b"a,b\n1,2\n3,4,5\n", "'long.csv', row 2 has 3 fields, and the header 2"),
+    "latin.csv": ("a,b\n1,x\n2,\xe4\n".encode("latin-1"), "'latin.csv' is not UTF-8"),
+    "quote.csv": (b'a,b\n1,2\n3,"4', "'quote.csv' cannot be read after row"),
+    "twice.csv": (b"a,a\n1,2\n", "'twice.csv' has two columns 'a'"),
+    "torn.parquet": (b"PAR1 and no more", "'torn.parquet' is truncated or no Parquet file"),
+    "torn.npz": (b"PK\x03\x04", "'torn.npz' is truncated or no .npz file"),
+    "a.xlsx": (b"", "'a.xlsx' is of no known format"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_files_are_one_line(run, folder, name):
+    data, message = FAULTS[name]
+    (folder / name).write_bytes(data)
+    assert message in run("train", name, "--target", "b", fails=True)
+    assert "no data file 'none.csv'" in run("train", "none.csv", "--target", "b", fails=True)
+    assert not (folder / "fisherkern-runs").exists()
+
+
+def test_byte_order_mark_and_quoted_lines_are_read(folder):
+    (folder / "a.csv").write_bytes('\ufeffa,b\n1,"two\nlines"\n2,"x,y"\n'.encode())
+    frame = read_table("a.csv")
+    assert frame["b"].tolist() == ["two\nlines", "x,y"]
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def test_missing_numbers_are_their_median_and_said():
+    values = pandas.Series([1.0, np.nan, 3.0, 10.0], name="a")
+    column = Column.learn(values, "t")
+    np.testing.assert_array_equal(column.encode(values, "t"), [[1, 0], [3, 1], [3, 0], [10, 0]])
+    plain = Column.learn(values.dropna(), "t")
+    np.testing.assert_array_equal(plain.encode(values, "t")[:, 0], [1, 3, 3, 10])
+
+
+def test_texts_are_flags_and_unseen_ones_none():
+    column = Column.learn(pandas.Series(["v", "u", None, "v"], name="a"), "t")
+    assert column.levels == ["u", "v"]
+    seen = column.encode(pandas.Series(["u", "w", None], name="a"), "t")
+    np.testing.assert_array_equal(seen, [[1, 0, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_rare_texts_have_no_feature():
+    values = pandas.Series([f"t{i}" for i in range(150)] + ["t149", "t148"], name="a")
+    column = Column.learn(values, "t")
+    assert column.width == 100
+    assert {"t148", "t149"} <= set(column.levels)
+
+
+def test_numbers_may_be_names(folder):
+    column = Column.learn(pandas.Series([12, 7, 12], name="zip"), "t", as_text=True)
+    assert column.levels == ["12", "7"]
+    np.testing.assert_array_equal(column.encode(pandas.Series(["7", "8"]), "t"), [[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(("values", "task"), [
+    ([0, 1, 2] * 10, "classification"), (["a", "b"], "classification"), ([True], "classification"),
+    ([0.5, 1.5], "regression"), (list(range(21)), "regression"), ([1.0, 2.0], "classification")])
+def test_guessed_task(values, task):
+    assert guess_task(pandas.Series(values)) == task
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["kind", "proline"])
+def test_saved_model_predicts_the_same(folder, target):
+    frame = wine()
+    model = TableModel.fit(frame, target, "wine", **QUICK)
+    model.save("model.safetensors")
+    again = fk.load("model.safetensors")
+    assert repr(again) == repr(model)
+    shuffled = frame[list(frame.columns)[::-1]]  # columns are found by name
+    pandas.testing.assert_frame_equal(again.predict(shuffled, "w"), model.predict(frame, "w"))
+    assert again.evaluate(frame, "w") == model.evaluate(frame, "w")
+
+
+def test_model_files_are_checked(folder):
+    import safetensors.numpy
+
+    model = TableModel.fit(wine(), "proline", "wine", **QUICK)
+    model.save("model.safetensors")
+    with safetensors.safe_open("model.safetensors", "numpy") as file:
+        header, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    definition = json.loads(header["definition"])
+    for changes, other in (({"scale": arrays["scale"][:-1]}, {}), ({}, {"task": "guess"}),
+                           ({"0.theta": arrays["0.theta"][1:]}, {}), ({}, {"networks": []}),
+                           ({"mean": np.array([np.nan])}, {}), ({}, {"columns": [{"name": "a"}]}),
+                           ({}, {"columns": None})):
+        data = safetensors.numpy.save(
+            arrays | changes, header | {"definition": json.dumps(definition | other)})
+        (folder / "bad.safetensors").write_bytes(data)
+        with pytest.raises(ValueError, match=r"'bad.safetensors' holds no network"):
+            fk.load("bad.safetensors")
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def test_train_predict_and_evaluate(run, folder):
+    frame = wine()
+    frame.to_csv("wine.csv", index=False)
+    record = json.loads(run("train", "wine.csv", "--target", "kind", "--out", "out", "--epochs", 40,
+                            "--json").splitlines()[-1])
+    assert record["accuracy"] > 0.9
+    assert (record["task"], record["rows"], record["held_out"]) == ("classification", 134, 44)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == [
+        "loss.png", "model.safetensors", "run.json"]
+    frame.drop(columns="kind").to_parquet("new.parquet")
+    run("predict", "out/model.safetensors", "new.parquet", "--out", "predicted.csv")
+    predicted = read_table("predicted.csv")
+    assert list(predicted.columns) == ["kind", "p(b)", "p(c)", "p(Ätna)"]
+    assert (predicted.kind == frame.kind).mean() > 0.9
+    said = run("predict", "out/model.safetensors", "new.parquet")
+    assert said.splitlines()[0] == "kind,p(b),p(c),p(Ätna)"
+    scores = json.loads(run("evaluate", "out/model.safetensors", "wine.csv", "--json"))
+    assert scores["accuracy"] == (predicted.kind == frame.kind).mean()
+    assert "accuracy 0.9" in run("evaluate", "out/model.safetensors", "wine.csv")
+
+
+def test_regression_with_a_test_file(run, folder):
+    frame = datasets.load_diabetes(as_frame=True, scaled=False).frame
+    frame[:300].to_csv("a.tsv", sep="\t", index=False)
+    frame[300:].to_csv("b.tsv", sep="\t", index=False)
+    record = json.loads(run("train", "a.tsv", "--target", "target", "--test", "b.tsv", "--ignore",
+                            "s1", "--text", "sex", "--json").splitlines()[-1])
+    assert record["task"] == "regression"
+    assert record["held_out"] == 142
+    assert record["r2"] > 0.35
+    model = fk.load(f"{record['folder']}/model.safetensors")
+    assert "s1" not in [column.name for column in model.columns]
+    assert next(c for c in model.columns if c.name == "sex").levels == ["1.0", "2.0"]
+    assert model.evaluate(frame[300:], "b")["r2"] == record["r2"]
+
+
+def test_faults_of_columns_name_file_row_and_column(run, folder):
+    frame = wine()
+    frame.to_csv("wine.csv", index=False)
+    run("train", "wine.csv", "--target", "kind", "--out", "out", "--epochs", 1)
+    model = "out/model.safetensors"
+
+    def fault(change, *command):
+        other = wine().astype({"alcohol": object})
+        change(other)
+        other.to_csv("bad.csv", index=False)
+        return run(*command, fails=True)
+
+    def put(row, column, value):
+        return lambda table: table.__setitem__(column, [
+            value if i == row else v for i, v in enumerate(table[column])])
+
+    train = ("train", "bad.csv", "--target", "kind")
+    told = fault(put(17, "alcohol", "strong"), *train)
+    assert "'bad.csv', row 18, column 'alcohol': 'strong' is no finite number" in told
+    assert "--text alcohol" in told
+    told = fault(put(17, "alcohol", "strong"), "predict", model, "bad.csv")
+    assert "'bad.csv', row 18, column 'alcohol': 'strong' is no finite number" in told
+    told = fault(put(9, "alcohol", np.inf), *train)
+    assert "'bad.csv', row 10, column 'alcohol': inf is no finite number" in told
+    told = fault(put(30, "kind", None), *train)
+    assert "'bad.csv', row 31, column 'kind': the target is missing" in told
+    told = fault(put(30, "kind", "d"), "evaluate", model, "bad.csv")
+    assert "row 31, column 'kind': 'd' is none of the labels b, c, Ätna" in told
+    told = fault(lambda table: table.pop("hue"), "predict", model, "bad.csv")
+    assert "'bad.csv' has no column 'hue'" in told
+    told = fault(lambda table: table.pop("kind"), "evaluate", model,
+                 "bad.csv")
+    assert "'bad.csv' has no column 'kind', the target" in told
+    assert "'wine.csv' has no column 'tint', the target; it has alcohol," in run(
+        "train", "wine.csv", "--target", "tint", fails=True)
+    assert "--target" in run("train", "wine.csv", fails=True)
+    assert "ignore: 'wine.csv' has no column 'tint'" in run(
+        "train", "wine.csv", "--target", "kind", "--ignore", "tint", fails=True)
+    for option in (("--model", "x"), ("--patience", "3"), ("--dtype", "float32")):
+        assert f"{option[0]} is not for tables" in run(
+            "train", "wine.csv", "--target", "kind", *option, fails=True)
+
+
+def test_network_files_are_told_from_models(run, folder):
+    fk.Network(1, [(0, 1)]).save("net.safetensors")
+    wine().to_csv("wine.csv", index=False)
+    assert "holds a network without the columns of a table" in run(
+        "predict", "net.safetensors", "wine.csv", fails=True)
+
+
+def test_large_share_leaves_every_label_in_proportion(run, folder):
+    frame = pandas.DataFrame({"a": np.arange(40.0), "y": ["u"] * 30 + ["v"] * 10})
+    frame.to_csv("a.csv", index=False)
+    said = run("train", "a.csv", "--target", "y", "--test-share", 0.5, "--epochs", 1)
+    assert "20 rows to train on, 20 held out" in said
+    assert "holds out 40 of 40 rows" in run("train", "a.csv", "--target", "y", "--test-share", 1,
+                                            fails=True)

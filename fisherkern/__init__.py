@@ -4,6 +4,7 @@
 direction; `train` runs the compiled loop; `metric` gives the matrices themselves.
 """
 
+from importlib import import_module
 from typing import Any
 
 from . import optimizers
@@ -18,16 +19,16 @@ from .training import train
 
 __all__ = [
     "EarlyStopping", "Event", "History", "Network", "SparseNetClassifier", "SparseNetRegressor",
-    "__version__", "config", "load", "metric", "optimizers", "show_config", "train",
+    "TableModel", "__version__", "config", "load", "metric", "optimizers", "show_config", "train",
 ]
+# whose modules import scikit-learn, which is optional and slow to import
+_LAZY = {"SparseNetClassifier": "estimators", "SparseNetRegressor": "estimators",
+         "TableModel": "table_model"}
 
 
 def __getattr__(name: str) -> Any:
-    # scikit-learn is optional, and slow to import
-    if name in ("SparseNetClassifier", "SparseNetRegressor"):
-        from . import estimators
-
-        return getattr(estimators, name)
+    if name in _LAZY:
+        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

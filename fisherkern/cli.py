@@ -17,10 +17,10 @@ import numpy as np
 from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
 from ._validation import available_threads, finite_number, numeric_array
 from .interpretations import ACTIVATIONS
-from .io import safetensors_module, write_atomically
+from .io import TABLE_FORMAT, kind_of, safetensors_module, write_atomically
 from .recipe import sparse_layers
 from .run_folder import MODEL, PICTURE, RECORD, given_folder, new_folder
-from .table_commands import evaluate_table, predict_table, train_table
+from .table_commands import evaluate_table, predict_table, read_model, train_table
 from .tables import SUFFIXES
 
 _USAGE_ERROR = 2
@@ -204,7 +204,8 @@ def _info(arguments: argparse.Namespace) -> None:
     if arguments.model is None:
         show_config()
     else:
-        print(load(arguments.model))
+        reader = read_model if kind_of(arguments.model) == TABLE_FORMAT else load
+        print(reader(arguments.model))
 
 
 def _train(arguments: argparse.Namespace) -> None:

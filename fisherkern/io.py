@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def load(path: Any) -> Any:
-    """Read what `Network.save` wrote, or the model of tables that `fisherkern train` did.
-
-    Returns
-    -------
-    Network or TableModel
+def load(path: Any) -> Network:
+    """Read a network that `Network.save` wrote.
 
     Raises
     ------
@@ -101,24 +98,34 @@ def load(path: Any) -> Any:
         The file is truncated, foreign, of a newer version, or its arrays make no network; the
         message names the file.
     """
+    return read_arrays(path, FORMAT, network_from_state, "network")
+
+
+def read_arrays(path: Any, kind: str, build: Callable[[dict, dict], Any], what: str) -> Any:
+    """What `build` makes of the definition and the arrays that `write_arrays` wrote."""
+    header, arrays = _read(path)
+    try:
+        return build(_definition(header, kind), arrays)
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} holds no {what}: {error}") from None
+
+
+def kind_of(path: Any) -> str | None:
+    """What the header of a file says that it is."""
+    return _read(path)[0].get("format")
+
+
+def _read(path: Any) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     path = Path(path)
     open_file = safetensors_module().safe_open
     if not path.is_file():
         raise FileNotFoundError(f"no model file {str(path)!r}")
     try:
         with open_file(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, {
+                name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # the reader's error class is not public
         raise ValueError(f"{str(path)!r} is truncated or no safetensors file: {error}") from None
-    if header.get("format") == TABLE_FORMAT:
-        from .table_model import from_state as build
-    else:
-        build = network_from_state
-    try:
-        return build(_definition(header), arrays)
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{str(path)!r} holds no network: {error}") from None
 
 
 def network_from_state(definition: Any, arrays: dict[str, np.ndarray]) -> Network:
@@ -126,9 +133,9 @@ def network_from_state(definition: Any, arrays: dict[str, np.ndarray]) -> Networ
     return Network._from_state(_checked_definition(definition), _checked(arrays))
 
 
-def _definition(header: dict[str, str]) -> dict:
-    if header.get("format") not in (FORMAT, TABLE_FORMAT):
-        raise ValueError(f"its header does not say {FORMAT!r}")
+def _definition(header: dict[str, str], kind: str) -> dict:
+    if header.get("format") != kind:
+        raise ValueError(f"its header says {header.get('format')!r} instead of {kind!r}")
     if header.get("version") != str(VERSION):
         raise ValueError(f"its format version is {header.get('version')!r}; "
                          f"this release reads version {VERSION}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .io import load, safetensors_module, write_atomically
+from .io import safetensors_module, write_atomically
 from .optimizers import Optimizer
 from .plots import figure_class
 from .run_folder import MODEL, PICTURE, RECORD, given_folder, new_folder
@@ -97,19 +97,16 @@ def _shown(scores: dict[str, Any]) -> str:
                      if name in scores)
 
 
-def _model(path: str) -> Any:
-    from .network import Network
+def read_model(path: str) -> Any:
+    """The model of tables in a file."""
+    from .table_model import TableModel
 
-    model = load(path)
-    if isinstance(model, Network):
-        raise ValueError(f"{path!r} holds a network without the columns of a table; "
-                         "`fisherkern train FILE --target COLUMN` writes both")
-    return model
+    return TableModel.load(path)
 
 
 def predict_table(arguments: argparse.Namespace) -> None:
     """Write a table of predictions."""
-    model = _model(arguments.model)
+    model = read_model(arguments.model)
     predicted = model.predict(read_table(arguments.data), Path(arguments.data))
     if arguments.out is None:
         predicted.to_csv(sys.stdout, index=False)
@@ -119,7 +116,7 @@ def predict_table(arguments: argparse.Namespace) -> None:
 
 def evaluate_table(arguments: argparse.Namespace) -> None:
     """Print the scores on a table that has the target."""
-    model = _model(arguments.model)
+    model = read_model(arguments.model)
     frame = read_table(arguments.data)
     scores = model.evaluate(frame, Path(arguments.data))
     if arguments.json:

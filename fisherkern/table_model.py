@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from .estimators import SparseNetClassifier, SparseNetRegressor
-from .io import TABLE_FORMAT, VERSION, network_from_state, network_state, write_arrays
+from .io import (
+    TABLE_FORMAT,
+    VERSION,
+    network_from_state,
+    network_state,
+    read_arrays,
+    write_arrays,
+)
 from .preprocessing import Inputs
 from .tables import Column, encode, pandas_module, place
 
@@ -119,7 +126,7 @@ class TableModel:
                 "loss": float(-np.mean(log_p[np.arange(y.size), right]))}
 
     def save(self, path: Any) -> None:
-        """Write a safetensors file, atomically; `fisherkern.load` reads it."""
+        """Write a safetensors file, atomically; `TableModel.load` reads it."""
         estimator, arrays, networks = self.estimator, {}, []
         for i, net in enumerate(estimator.networks_):
             definition, parts = network_state(net)
@@ -135,6 +142,11 @@ class TableModel:
         else:
             arrays |= {"mean": estimator._mean, "deviation": estimator._deviation}
         write_arrays(path, TABLE_FORMAT, VERSION, fitted, arrays)
+
+    @classmethod
+    def load(cls, path: Any) -> TableModel:
+        """Read what `save`, or `fisherkern train FILE --target COLUMN`, wrote."""
+        return read_arrays(path, TABLE_FORMAT, _from_state, "model of tables")
 
     def __repr__(self) -> str:
         return (f"<TableModel of {self.target!r} ({self.task}) from {len(self.columns)} columns: "
@@ -160,7 +172,7 @@ def guess_task(target: Any) -> str:
     return "classification" if few else "regression"
 
 
-def from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableModel:
+def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableModel:
     """The model in a file; what does not fit raises."""
     estimator = _KINDS[fitted["task"]]()
     estimator.networks_ = [

@@ -143,7 +143,7 @@ def test_saved_model_predicts_the_same(folder, target):
     frame = wine()
     model = TableModel.fit(frame, target, "wine", **QUICK)
     model.save("model.safetensors")
-    again = fk.load("model.safetensors")
+    again = TableModel.load("model.safetensors")
     assert repr(again) == repr(model)
     shuffled = frame[list(frame.columns)[::-1]]  # columns are found by name
     pandas.testing.assert_frame_equal(again.predict(shuffled, "w"), model.predict(frame, "w"))
@@ -165,8 +165,8 @@ def test_model_files_are_checked(folder):
         data = safetensors.numpy.save(
             arrays | changes, header | {"definition": json.dumps(definition | other)})
         (folder / "bad.safetensors").write_bytes(data)
-        with pytest.raises(ValueError, match=r"'bad.safetensors' holds no network"):
-            fk.load("bad.safetensors")
+        with pytest.raises(ValueError, match=r"'bad.safetensors' holds no model of tables"):
+            TableModel.load("bad.safetensors")
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_regression_with_a_test_file(run, folder):
     assert record["task"] == "regression"
     assert record["held_out"] == 142
     assert record["r2"] > 0.35
-    model = fk.load(f"{record['folder']}/model.safetensors")
+    model = TableModel.load(f"{record['folder']}/model.safetensors")
     assert "s1" not in [column.name for column in model.columns]
     assert next(c for c in model.columns if c.name == "sex").levels == ["1.0", "2.0"]
     assert model.evaluate(frame[300:], "b")["r2"] == record["r2"]
@@ -254,8 +254,11 @@ def test_faults_of_columns_name_file_row_and_column(run, folder):
 def test_network_files_are_told_from_models(run, folder):
     fk.Network(1, [(0, 1)]).save("net.safetensors")
     wine().to_csv("wine.csv", index=False)
-    assert "holds a network without the columns of a table" in run(
-        "predict", "net.safetensors", "wine.csv", fails=True)
+    told = run("predict", "net.safetensors", "wine.csv", fails=True)
+    assert "'net.safetensors' holds no model of tables: its header says 'fisherkern.net" in told
+    assert run("info", "net.safetensors").startswith("<Network")
+    TableModel.fit(wine(), "proline", "wine", **QUICK).save("model.safetensors")
+    assert run("info", "model.safetensors").startswith("<TableModel of 'proline'")
 
 
 def test_large_share_leaves_every_label_in_proportion(run, folder):

@@ -8,6 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .history import History
+    from .network import Network
 
 
 def figure_class() -> Any:
@@ -43,3 +44,110 @@ def loss_curves(history: History, ax: Any = None) -> Any:
     ax.set_ylabel("loss / nats")
     ax.legend()
     return ax
+
+
+def _axes(ax: Any, **options: Any) -> Any:
+    if ax is not None:
+        return ax
+    return figure_class()(**{"figsize": (5, 4.4), "layout": "constrained"} | options).subplots()
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, ax: Any = None) -> Any:
+    """How often each label (rows) was told as each (columns), on matplotlib Axes, returned."""
+    ax = _axes(ax)
+    names, codes = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
+    counts = np.zeros((names.size, names.size), int)
+    np.add.at(counts, tuple(np.split(codes, [len(labels)])), 1)
+    ax.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0,
+              vmax=1)
+    if names.size <= 20:
+        ax.set_xticks(range(names.size), names, rotation=90)
+        ax.set_yticks(range(names.size), names)
+        for (i, k), count in np.ndenumerate(counts):
+            if count:
+                ax.text(k, i, count, ha="center", va="center", fontsize=7,
+                        color="white" if count > counts[i].sum() / 2 else "black")
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    return ax
+
+
+def calibration_curve(right: np.ndarray, probabilities: np.ndarray, ax: Any = None) -> Any:
+    """Share of right answers against the probability that the answer was given, by tenths.
+
+    Parameters
+    ----------
+    right : (n_samples,) bool
+    probabilities : (n_samples,)
+        Of the predicted label.
+    """
+    ax = _axes(ax)
+    tenth = np.minimum(9, (10 * probabilities).astype(int))
+    ax.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    taken = np.unique(tenth)
+    told, share, count = (np.array([f(tenth == t) for t in taken]) for f in (
+        lambda rows: probabilities[rows].mean(), lambda rows: right[rows].mean(), np.sum))
+    error = np.sqrt(share * (1 - share) / count)
+    ax.errorbar(told, share, yerr=error, marker="o", linestyle="")
+    for x, y, n in zip(told, share, count, strict=True):
+        ax.annotate(f"{n}", (x, y), xytext=(4, -10), textcoords="offset points", fontsize=7)
+    ax.set_xlabel("probability of the predicted label")
+    ax.set_ylabel("share that is right")
+    return ax
+
+
+def predicted_against_true(targets: np.ndarray, predicted: np.ndarray, ax: Any = None) -> Any:
+    """One point for each sample of a regression."""
+    ax = _axes(ax)
+    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+    ax.plot(ends, ends, color="grey", linewidth=0.8)
+    ax.plot(targets, predicted, ".", markersize=3, alpha=0.5)
+    ax.set_xlabel("true")
+    ax.set_ylabel("predicted")
+    return ax
+
+
+# units and edges of networks that are drawn one by one
+_MOST_UNITS, _MOST_EDGES = 400, 4000
+
+
+def network(net: Network, figure: Any = None) -> Any:
+    """A network on a matplotlib Figure, which is returned.
+
+    Small ones are drawn: units by level, edges by the sign (red: negative) and size of their
+    weight. Of large ones, the distributions of fan-in, fan-out and weights.
+    """
+    figure = figure or figure_class()(figsize=(7, 4.2), layout="constrained")
+    if net.n_units <= _MOST_UNITS and net.n_edges <= _MOST_EDGES:
+        _draw_units(net, figure.subplots())
+        return figure
+    fan_out = np.bincount(net.edges[:, 0], minlength=net.n_units)
+    for ax, values, title in zip(figure.subplots(1, 3), (np.diff(net.indptr) - 1, fan_out,
+                                                         net.weights),
+                                 ("fan-in", "fan-out", "weight"), strict=True):
+        ax.hist(values, bins=50, log=True)
+        ax.set_xlabel(title)
+    figure.axes[0].set_ylabel("count")
+    return figure
+
+
+def _draw_units(net: Network, ax: Any) -> None:
+    from matplotlib.collections import LineCollection
+
+    starts = net._dag.level_starts
+    level = np.empty(net.n_units, int)
+    level[net._order] = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    place = np.empty((net.n_units, 2))
+    for x in np.unique(level):
+        units = np.flatnonzero(level == x)
+        place[units] = np.column_stack([np.full(units.size, x),
+                                        (np.arange(units.size) + 0.5) / units.size])
+    weights = net.weights
+    size = np.abs(weights) / max(np.abs(weights).max(), 1e-300)
+    colors = np.where(weights[:, None] < 0, [[0.8, 0.1, 0.1, 0]], [[0.1, 0.3, 0.8, 0]])
+    colors[:, 3] = 0.05 + 0.95 * size
+    ax.add_collection(LineCollection(place[net.edges], colors=colors, linewidths=0.3 + 1.2 * size))
+    ax.plot(*place.T, "o", color="black", markersize=max(1.0, 5 - np.log10(net.n_units) * 1.5))
+    ax.set_xlabel("level")
+    ax.set_xticks(np.unique(level))
+    ax.set_yticks([])

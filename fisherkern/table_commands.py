@@ -13,8 +13,14 @@ import numpy as np
 
 from .io import safetensors_module, write_atomically
 from .optimizers import Optimizer
-from .plots import figure_class
-from .run_folder import MODEL, PICTURE, RECORD, given_folder, new_folder
+from .plots import (
+    calibration_curve,
+    confusion_matrix,
+    figure_class,
+    network,
+    predicted_against_true,
+)
+from .run_folder import HELD_OUT, MODEL, NETWORK, PICTURE, RECORD, given_folder, new_folder
 from .tables import read_table, write_table
 
 _SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "root mean square "
@@ -58,11 +64,27 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None) -> N
               "histories": [history.to_dict() for history in model.estimator.histories_]}
     write_atomically(folder / RECORD, json.dumps(record).encode())
     model.estimator.histories_[0].plot().figure.savefig(folder / PICTURE, dpi=150)
+    network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
+    _picture(model, held, held_path).savefig(folder / HELD_OUT, dpi=150)
     print(f"held out: {_shown(result)}; {result['steps']} steps of each of "
           f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all")
     print(f"model, loss curves and record: {folder}", flush=True)
     if arguments.json:
         print(json.dumps(result | {"folder": str(folder)}))
+
+
+def _picture(model: Any, held: Any, path: Path) -> Any:
+    """How the model does on the rows held out."""
+    figure = figure_class()(figsize=(9, 4.2), layout="constrained")
+    true, predicted = model.targets(held, path), model.predict(held, path)
+    if model.task == "regression":
+        predicted_against_true(true, predicted[model.target].to_numpy(), figure.subplots())
+        return figure
+    left, right = figure.subplots(1, 2)
+    told = predicted[model.target].to_numpy()
+    confusion_matrix(true, told, left)
+    calibration_curve(told == true, predicted.iloc[:, 1:].max(axis=1).to_numpy(), right)
+    return figure
 
 
 def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str) -> tuple:

@@ -180,7 +180,7 @@ def test_train_predict_and_evaluate(run, folder):
     assert record["accuracy"] > 0.9
     assert (record["task"], record["rows"], record["held_out"]) == ("classification", 134, 44)
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "loss.png", "model.safetensors", "run.json"]
+        "held-out.png", "loss.png", "model.safetensors", "network.png", "run.json"]
     frame.drop(columns="kind").to_parquet("new.parquet")
     run("predict", "out/model.safetensors", "new.parquet", "--out", "predicted.csv")
     predicted = read_table("predicted.csv")

@@ -19,7 +19,8 @@ from ._validation import available_threads, finite_number, numeric_array
 from .interpretations import ACTIVATIONS
 from .io import TABLE_FORMAT, kind_of, safetensors_module, write_atomically
 from .recipe import sparse_layers
-from .run_folder import MODEL, PICTURE, RECORD, given_folder, new_folder
+from .run_config import read_config, to_toml
+from .run_folder import CONFIG, MODEL, PICTURE, RECORD, given_folder, new_folder
 from .table_commands import evaluate_table, predict_table, read_model, train_table
 from .tables import SUFFIXES
 
@@ -72,8 +73,14 @@ _OPTIMIZERS = {_kebab(name): cls for name, cls in optimizers.PRESETS.items()}
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit code (2: bad input, said in one line)."""
-    arguments = _parser().parse_args(argv)
+    parser, train_parser = _parser()
+    arguments = parser.parse_args(argv)
     try:
+        if getattr(arguments, "config", None) is not None:
+            line = read_config(arguments.config, vars(arguments))
+            given = vars(train_parser.parse_args(line))
+            train_parser.set_defaults(**given)  # what the command line says comes before that
+            arguments = parser.parse_args(argv)
         arguments.command(arguments)
     except KeyboardInterrupt:
         print("fisherkern: interrupted", file=sys.stderr)
@@ -85,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """All commands, and that of training."""
     parser = _Parser(prog="fisherkern", description="Natural-gradient training of sparse networks.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     info = commands.add_parser("info", help="versions, kernels and threads of this installation")
@@ -116,9 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the column of a table to predict; other defaults then follow the table's size")
     add("--task", choices=("auto", "classification", "regression"), default="auto",
         help="of a table (default: guessed, and said)")
-    add("--ignore", nargs="+", default=[], metavar="COLUMN", help="of a table, to leave out")
-    add("--text", nargs="+", default=[], metavar="COLUMN",
-        help="of a table, numbers to take as names of categories")
+    add("--ignore", nargs="+", metavar="COLUMN", help="of a table, to leave out")
+    add("--text", nargs="+", metavar="COLUMN", help="of a table, numbers that are names")
     add("--test", metavar="FILE", help="table of held-out rows, instead of a share")
     add("--hidden", type=_integer(1), nargs="*", metavar="N",
         help="hidden layer sizes (default: 256 128)")
@@ -145,7 +152,9 @@ def _parser() -> argparse.ArgumentParser:
         help="(default: float32)")
     add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
-    return parser
+    add("--config", metavar="FILE",
+        help="TOML file of these options, as each run leaves one; what is given beside it wins")
+    return parser, run
 
 
 def _add_reproduce(commands: Any) -> None:
@@ -209,10 +218,11 @@ def _info(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    config = to_toml(arguments)
     path = Path(arguments.data or "")
     if arguments.target is not None or path.suffix.lower() in SUFFIXES:
         chosen = None if arguments.optimizer is None else _optimizer(arguments)
-        train_table(arguments, chosen)
+        train_table(arguments, chosen, config)
         return
     if arguments.test is not None:
         raise ValueError("--test is for tables; name the --target column")
@@ -247,6 +257,7 @@ def _train(arguments: argparse.Namespace) -> None:
     result = _result(arguments, net, history, X[held], y[held])
     folder = folder or new_folder(name)
     _save(folder, net, history, result | {"labels": labels.tolist()})
+    write_atomically(folder / CONFIG, config.encode())
     _report(result, folder, history)
     if arguments.json:
         print(json.dumps(result | {"folder": str(folder)}))

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 MODEL, RECORD, PICTURE = "model.safetensors", "run.json", "loss.png"
-NETWORK, HELD_OUT = "network.png", "held-out.png"
+CONFIG, NETWORK, HELD_OUT = "run.toml", "network.png", "held-out.png"
 
 
 def given_folder(out: str) -> Path:
@@ -16,7 +16,7 @@ def given_folder(out: str) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"--out: {str(folder)!r} is no folder")
-    for name in (MODEL, RECORD, PICTURE, NETWORK, HELD_OUT):
+    for name in (MODEL, RECORD, PICTURE, CONFIG, NETWORK, HELD_OUT):
         if (folder / name).exists():
             raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,14 +20,24 @@ from .plots import (
     network,
     predicted_against_true,
 )
-from .run_folder import HELD_OUT, MODEL, NETWORK, PICTURE, RECORD, given_folder, new_folder
+from .run_folder import (
+    CONFIG,
+    HELD_OUT,
+    MODEL,
+    NETWORK,
+    PICTURE,
+    RECORD,
+    given_folder,
+    new_folder,
+)
 from .tables import read_table, write_table
 
 _SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "root mean square "
            "error"}
 
 
-def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None) -> None:
+def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
+                config: str) -> None:
     """Fit a model to a table and leave it, the record and the loss curves in a folder."""
     if arguments.target is None:
         raise ValueError(f"name the column of {arguments.data!r} to predict by --target")
@@ -51,8 +61,8 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None) -> N
     print(f"{path.name}: {len(kept)} rows to train on, {len(held)} held out; "
           f"{task}{said} of {arguments.target!r}", flush=True)
     start = time.perf_counter()
-    model = TableModel.fit(kept, arguments.target, path, task=task, ignore=arguments.ignore,
-                           text=arguments.text, **_options(arguments, optimizer))
+    model = TableModel.fit(kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
+                           text=arguments.text or (), **_options(arguments, optimizer))
     seconds = time.perf_counter() - start
     print(model)
     result = model.evaluate(held, held_path) | {
@@ -63,6 +73,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None) -> N
     record = {"result": result,
               "histories": [history.to_dict() for history in model.estimator.histories_]}
     write_atomically(folder / RECORD, json.dumps(record).encode())
+    write_atomically(folder / CONFIG, config.encode())
     model.estimator.histories_[0].plot().figure.savefig(folder / PICTURE, dpi=150)
     network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
     _picture(model, held, held_path).savefig(folder / HELD_OUT, dpi=150)

@@ -81,7 +81,7 @@ def test_default_train_writes_model_picture_and_record(default, digits):
     record = result(finished)
     out = folder / record["folder"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "loss.png", "model.safetensors", "run.json"]
+        "loss.png", "model.safetensors", "run.json", "run.toml"]
     assert (out / "loss.png").read_bytes()[:8] == PNG
     net = fk.load(out / "model.safetensors")
     assert (net.n_inputs, net.n_outputs, net.dtype) == (64, 10, np.float32)

@@ -180,7 +180,7 @@ def test_train_predict_and_evaluate(run, folder):
     assert record["accuracy"] > 0.9
     assert (record["task"], record["rows"], record["held_out"]) == ("classification", 134, 44)
     assert sorted(path.name for path in (folder / "out").iterdir()) == [
-        "held-out.png", "loss.png", "model.safetensors", "network.png", "run.json"]
+        "held-out.png", "loss.png", "model.safetensors", "network.png", "run.json", "run.toml"]
     frame.drop(columns="kind").to_parquet("new.parquet")
     run("predict", "out/model.safetensors", "new.parquet", "--out", "predicted.csv")
     predicted = read_table("predicted.csv")
@@ -268,3 +268,44 @@ def test_large_share_leaves_every_label_in_proportion(run, folder):
     assert "20 rows to train on, 20 held out" in said
     assert "holds out 40 of 40 rows" in run("train", "a.csv", "--target", "y", "--test-share", 1,
                                             fails=True)
+
+
+# --- configurations -------------------------------------------------------------------------------
+
+
+def test_run_is_repeated_by_the_file_that_it_leaves(run, folder):
+    wine().rename(columns={"hue": 'h"ü\\e\t'}).to_csv("wine.csv", index=False)
+    first = json.loads(run("train", "wine.csv", "--target", "kind", "--ignore", 'h"ü\\e\t', "ash",
+                           "--hidden", 20, 10, "--epochs", 3, "--seed", 4, "--test-share", 0.3,
+                           "--out", "one", "--json").splitlines()[-1])
+    second = json.loads(run("train", "--config", "one/run.toml", "--out", "two",
+                            "--json").splitlines()[-1])
+    other = json.loads(run("train", "--config", "one/run.toml", "--seed", 5, "--json")
+                       .splitlines()[-1])
+    assert (folder / "two/run.toml").read_text() == (folder / "one/run.toml").read_text()
+    one, two = (TableModel.load(f"{name}/model.safetensors").predict(read_table("wine.csv"), "w")
+                for name in ("one", "two"))
+    pandas.testing.assert_frame_equal(one, two)
+    assert first["loss"] == second["loss"] != other["loss"]
+    assert other["seed"] == 5
+
+
+def test_command_line_wins_over_the_file(run, folder):
+    wine().to_csv("a.csv", index=False)
+    wine()[:100].to_csv("b.csv", index=False)
+    (folder / "c.toml").write_text('data = "a.csv"\ntarget = "kind"\nhidden = [5]\nepochs = 1\n')
+    assert run("train", "--config", "c.toml").startswith("a.csv: 134 rows")
+    said = run("train", "b.csv", "--config", "c.toml", "--hidden", 7, 3)
+    assert said.startswith("b.csv: 75 rows")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("hidden = [5", "'c.toml' is no TOML file"), ("hiden = 5", "'hiden', which is no option"),
+    ("out = 'x'", "'out', which is no option"), ("epochs = true", "gives epochs = True"),
+    ("hidden = {a = 1}", "gives hidden"), (None, "no file 'c.toml'")])
+def test_faults_of_configurations(run, folder, text, message):
+    if text is not None:
+        (folder / "c.toml").write_text(text)
+    told = run("train", "--config", "c.toml", fails=True)
+    assert "--config" in told
+    assert message in told

@@ -160,27 +160,52 @@ class _SparseNet(BaseEstimator):
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, again: bool, one_epoch: bool = False,
              classes: Any = None) -> Self:
-        """Nothing but what describes the features changes before the last line."""
+        """`_fitted`, which may fail: then all is as before."""
+        before = vars(self).copy()
+        try:
+            return self._fitted(X, y, sample_weight, again, one_epoch, classes)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fitted(self, X: Any, y: Any, sample_weight: Any, again: bool, one_epoch: bool,
+                classes: Any) -> Self:
         X, y, weights = self._checked(X, y, sample_weight, again)
         if weights is not None:
             X, y, weights = (rows[weights > 0] for rows in (X, y, weights))
         state = {name: getattr(self, name) for name in self._STATE} if again else (
             self._learned(y, classes) | {"_inputs": self._new_inputs(X)})
         Y, weights = self._encoded(y, weights, state)
+        if not again and classes is None:
+            self._check_classes(Y, weights, state)
         X = state["_inputs"](X, self._dtype())
         samples = self._scaled(distinct(X, Y, weights), state)
         strata = samples.Y if samples.Y.ndim == 1 else np.zeros(samples.Y.shape[0], int)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         settings = recipe.settings(self, samples, self._output_layer(state),
                                    self.networks_ if again else None, one_epoch)
+        if one_epoch:
+            streams = getattr(self, "_streams", None) if again else None
+            streams = streams or recipe.stream(settings, samples, rng)
+            for one in streams:
+                one.take(samples, rng)
+            vars(self).update(state, _streams=streams, networks_=[one.average for one in streams],
+                              histories_=[], n_steps_=streams[0].n_steps)
+            return self
+        samples, offset = self._balanced(samples, state)
         result = recipe.fit(settings, samples, strata, rng)
+        for net in result.networks if offset is not None else ():
+            net.theta[net.indptr[net.outputs - net.n_inputs]] -= offset
         vars(self).update(state, networks_=result.networks, histories_=result.histories,
-                          n_steps_=result.place)
+                          n_steps_=result.place, _streams=None)
         return self
 
     def _checked(self, X: Any, y: Any, sample_weight: Any, again: bool) -> tuple:
         X, y = validate_data(self, X, y, accept_sparse="csr", dtype=[np.float64, np.float32],
                              multi_output=True, reset=not again, y_numeric=self._NUMERIC)
+        if scipy.sparse.issparse(y):
+            y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=not self._NUMERIC)
         if sample_weight is not None:
@@ -193,6 +218,15 @@ class _SparseNet(BaseEstimator):
         if not isinstance(self.network, Network):
             raise TypeError(f"network must be a fisherkern Network; got {self.network!r}")
         return self.network.dtype
+
+    def _check_classes(self, Y: np.ndarray, weights: np.ndarray | None,
+                       state: dict[str, Any]) -> None:
+        """Whether there is anything to tell apart."""
+
+    def _balanced(self, samples: Samples,
+                  state: dict[str, Any]) -> tuple[Samples, np.ndarray | None]:
+        """Samples to train on, and what that adds to the outputs."""
+        return samples, None
 
     def _new_inputs(self, X: Any) -> Inputs:
         return Inputs.of(X) if self.network is None else Inputs.raw(X.shape[1])
@@ -210,6 +244,8 @@ class _SparseNet(BaseEstimator):
         return np.mean(outputs, axis=0)
 
 
+# of what would be an equal share, the least that a class has in training
+_LEAST_SHARE = 0.5
 # probabilities that are not further from 0 and 1 have logits
 _LEAST = 2.0**-53
 
@@ -271,6 +307,9 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
 
     def _learned(self, y: np.ndarray, classes: Any) -> dict[str, Any]:
         check_classification_targets(y)
+        if type_of_target(y) == "multiclass-multioutput":
+            raise ValueError("y must be labels (n_samples,) or flags (n_samples, n_labels); "
+                             "several columns of classes are not supported")
         if type_of_target(y).startswith("multilabel"):
             return {"classes_": np.arange(y.shape[1]), "_multilabel": True}
         labels = np.unique(y if classes is None else classes)
@@ -299,11 +338,28 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
             by_class = compute_class_weight(self.class_weight, classes=present, y=y,
                                             sample_weight=weights)
             weights = by_class[indices] * (1 if weights is None else weights)
-        left = present if weights is None else present[np.bincount(indices, weights) > 0]
-        if left.size < 2 and not hasattr(self, "networks_"):
-            raise ValueError(f"y has only one class of any weight, {left.tolist()}; a classifier "
-                             "needs two")
         return np.searchsorted(labels, present)[indices], weights
+
+    def _check_classes(self, Y: np.ndarray, weights: np.ndarray | None,
+                       state: dict[str, Any]) -> None:
+        if Y.ndim == 1 and np.count_nonzero(np.bincount(Y, weights)) < 2:
+            raise ValueError(f"y has only one class of any weight; a classifier needs two, and "
+                             f"has {state['classes_'].tolist()}")
+
+    def _balanced(self, samples: Samples,
+                  state: dict[str, Any]) -> tuple[Samples, np.ndarray | None]:
+        """Rare classes more often than they are: a batch without any of them would else lead as
+        far away from them as the few with some lead back."""
+        if state["_multilabel"]:
+            return samples, None
+        weights = np.ones(samples.Y.size) if samples.weights is None else samples.weights
+        share = np.bincount(samples.Y, weights, state["classes_"].size) / weights.sum()
+        aim = np.maximum(share, _LEAST_SHARE / np.count_nonzero(share))
+        aim[share == 0] = 0
+        if (aim == share).all():
+            return samples, None
+        ratio = np.divide(aim / aim.sum(), share, out=np.ones_like(share), where=share > 0)
+        return replace(samples, weights=weights * ratio[samples.Y]), np.log(ratio)
 
     def _scaled(self, samples: Samples, state: dict[str, Any]) -> Samples:
         return samples

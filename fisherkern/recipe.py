@@ -4,7 +4,7 @@ how many networks (ours: docs/methods.md)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from .history import History
 from .network import Network
 from .optimizers import Optimizer, QuasiDiagonalBackpropagatedMetricGradient
 from .samples import Samples, dense_rows
+from .stream import Stream
 from .training import train
 
 # samples from which a held-out share says enough about a place
 _MANY_SAMPLES = 1000
-_HELD_OUT = 0.15
+_HELD_OUT, _FEWEST_HELD = 0.15, 20
 # networks whose outputs are averaged
 _FOLDS, _REFITS = 5, 3
 # of the default batches, in multiples of the kernels' narrowest rows; from so many samples on,
@@ -29,7 +30,7 @@ _LEAST_STEPS, _EPOCHS = 1500, 20
 # from which on networks are larger
 _MANY_INPUTS = 200
 # that initialization looks at
-_SCALE_SAMPLES = 500
+_SCALE_SAMPLES, _FEWEST_SCALED = 500, 2
 
 
 def auto_layers(n_inputs: int) -> tuple[tuple[int, ...], int]:
@@ -41,7 +42,6 @@ def sparse_layers(n_inputs: int, hidden: Sequence[int], fan_in: Any, n_outputs: 
                   activation: str, interpretation: str, rng: np.random.Generator,
                   dtype: Any = np.float32) -> Network:
     """Hidden layers of sparse units and a dense output layer, as the interpretation takes it."""
-    hidden = [int(size) for size in hidden]
     sizes = [n_inputs, *hidden, n_outputs]
     below = sizes[:-2] if fan_in is None else np.broadcast_to(fan_in, len(hidden)).tolist()
     output = "sigmoid" if interpretation == "bernoulli" else "identity"
@@ -51,8 +51,10 @@ def sparse_layers(n_inputs: int, hidden: Sequence[int], fan_in: Any, n_outputs: 
 
 
 def scaled(net: Network, samples: Samples, rng: np.random.Generator) -> Network:
-    """The network with parameters drawn for the units of these samples."""
+    """The network with parameters drawn for the units of these samples, if they tell them."""
     n = samples.X.shape[0]
+    if n < _FEWEST_SCALED:
+        return net.initialize("ollivier", rng=rng)
     rows = np.sort(rng.choice(n, min(n, _SCALE_SAMPLES), replace=False))
     return net.initialize("data", rng=rng, X=dense_rows(samples.X, rows))
 
@@ -86,9 +88,9 @@ def settings(given: Any, samples: Samples, output_layer: tuple[str, int],
     samples : Samples
     output_layer : interpretation and number of outputs
     networks : those to go on from
-    one_epoch : train for one epoch, plainly, as on a part of the samples
+    one_epoch : of training on parts of the samples
     """
-    n = samples.total
+    n = samples.Y.shape[0]  # different ones: what is repeated takes no more work
     batch_size = positive_integer(_auto(given.batch_size, _auto_batch(n)), "batch_size")
     optimizer = _optimizer(given)
     can_have_prior = optimizer.has_metric and optimizer.damping == "range"
@@ -97,17 +99,14 @@ def settings(given: Any, samples: Samples, output_layer: tuple[str, int],
     radius = _auto(given.trust_radius,
                    (1e-4 if prior == "path" else 3e-4) * max(1.0, batch_size / _BATCH))
     selection, n_networks = _selection(given, samples, networks, one_epoch)
-    chosen = Settings(
+    return Settings(
         _maker(given, samples.X.shape[1], output_layer, networks), optimizer,
         _n_steps(given, n, batch_size), batch_size,
         finite_number(radius, "trust_radius", above=0), prior,
         boolean(_auto(given.averaging, True), "averaging"), selection,
         finite_number(_auto(given.validation_fraction, _HELD_OUT), "validation_fraction", above=0,
                       most=0.9),
-        n_networks, given.n_threads, boolean(given.verbose, "verbose"))
-    if one_epoch:
-        return replace(chosen, n_steps=_epochs(1, n, batch_size), prior=None, averaging=False)
-    return chosen
+        n_networks, given.n_threads, bool(given.verbose))
 
 
 def _auto(value: Any, automatic: Any) -> Any:
@@ -155,7 +154,8 @@ def _selection(given: Any, samples: Samples, networks: list[Network] | None,
     count = None if _is_auto(given.n_networks) else positive_integer(given.n_networks, "n_networks")
     if networks is not None:
         count = len(networks)
-    enough = samples.total >= _MANY_SAMPLES or count == 1
+    n = samples.Y.shape[0]
+    enough = n >= _MANY_SAMPLES or count == 1
     chosen = "none" if one_epoch else _auto(given.selection, "holdout" if enough else "folds")
     if chosen not in ("holdout", "folds", "none"):
         raise ValueError("selection must be 'auto', 'holdout', 'folds' or 'none'; got "
@@ -163,8 +163,8 @@ def _selection(given: Any, samples: Samples, networks: list[Network] | None,
     if chosen == "folds" and count == 1:
         raise ValueError("selection = 'folds' needs n_networks of at least 2; got 1")
     count = count or {"folds": _FOLDS, "holdout": _REFITS, "none": 1}[chosen]
-    fewest = 2 * count if chosen == "folds" else 2  # that leave some to train on
-    return chosen if samples.Y.shape[0] >= fewest else "none", count
+    fewest = 2 * count if chosen == "folds" else _FEWEST_HELD  # that leave some to train on
+    return chosen if n >= fewest else "none", count
 
 
 def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
@@ -176,7 +176,9 @@ def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
     net = given.network
     if net is None:
         hidden, fan_in = auto_layers(n_inputs)
-        hidden = np.atleast_1d(_auto(given.hidden_layer_sizes, hidden))
+        hidden = _auto(given.hidden_layer_sizes, hidden)
+        hidden = [positive_integer(size, "hidden_layer_sizes")
+                  for size in (hidden if np.iterable(hidden) else [hidden])]
         fan_in = None if given.fan_in is None else _auto(given.fan_in, fan_in)
         activation = _auto(given.activation, "relu")
         return lambda _, samples, rng: scaled(
@@ -188,6 +190,14 @@ def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
     if given.warm_start:
         return lambda *_: net.copy()
     return lambda _, samples, rng: scaled(net.copy(), samples, rng)
+
+
+def stream(settings: Settings, samples: Samples, rng: np.random.Generator) -> list[Stream]:
+    """What goes on training, part by part, from networks that are drawn for the first one."""
+    made = [settings.make(i, samples, np.random.default_rng(rng.integers(2**63)))
+            for i in range(settings.n_networks)]
+    return [Stream(net, settings.optimizer, settings.batch_size, settings.trust_radius,
+                   settings.prior is not None, settings.n_threads) for net in made]
 
 
 @dataclass(frozen=True)

@@ -150,13 +150,14 @@ class Batches:
         wanted = n_steps * self._batch_size
         parts, have = [self._rest], self._rest.size
         while have < wanted:
-            parts.append(self._epoch())
+            parts.append(self.epoch())
             have += parts[-1].size
         rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
         self._rest = rows[wanted:]
         return rows[:wanted]
 
-    def _epoch(self) -> np.ndarray:
+    def epoch(self) -> np.ndarray:
+        """The rows of one epoch, or of a piece of it where weights are large."""
         if self._mode == "online":
             return np.arange(self._n)
         if self._ends is None:

@@ -136,7 +136,7 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
         if optimizer.kind == "monte_carlo":
             # a stream of its own: draws must not depend on how many steps are run at once
             draw_rng = np.random.default_rng(rng.integers(2**63, size=4))
-        trainer = _start(net, samples, optimizer, plan, trust_radius, draw_rng, n_threads)
+        trainer = start_trainer(net, samples, optimizer, plan, trust_radius, draw_rng, n_threads)
         for callback in callbacks:
             if hasattr(callback, "on_start"):
                 callback.on_start()
@@ -163,8 +163,9 @@ def _plan(samples: Samples, optimizer: Optimizer, validated: bool, **given: Any)
     return plan
 
 
-def _start(net: Network, samples: Samples, optimizer: Optimizer, plan: Plan, trust_radius: float,
-           draw_rng: np.random.Generator | None, n_threads: int | None) -> _loop.Trainer:
+def start_trainer(net: Network, samples: Samples, optimizer: Optimizer, plan: Plan,
+                  trust_radius: float, draw_rng: np.random.Generator | None,
+                  n_threads: int | None) -> _loop.Trainer:
     """The compiled loop, its metric started where training is online."""
     X, Y = samples.X, samples.Y
     noise = net.interpretation == "square" and plan.rule == "trust_region"

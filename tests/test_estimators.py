@@ -6,11 +6,13 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.special
 import sklearn
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -255,13 +257,68 @@ def test_partial_fit_learns_from_parts(wine):
     model = classifier(n_networks=1)
     with pytest.raises(ValueError, match="classes must be given"):
         model.partial_fit(X, y)
-    for i in range(120):
-        part = np.random.default_rng(i).permutation(y.size)[:64]
-        model.partial_fit(X[part], y[part], classes=[0, 1, 2])
-    assert model.n_steps_ == 2
-    assert model.score(held, held_y) > 0.9
+    rng = np.random.default_rng(0)
+    model.partial_fit(X[y == 0][:1], y[y == 0][:1], classes=[0, 1, 2])  # no batch yet
+    assert model.predict_proba(held).shape == (held_y.size, 3)
+    scores = []
+    for i in range(600):
+        part = rng.permutation(y.size)[:64 if i % 2 else 5]
+        model.partial_fit(X[part], y[part])
+        scores.append(model.score(held, held_y) if i % 100 == 99 else 1)
+    assert min(scores) > 0.9
+    assert model.n_steps_ == (1 + 300 * 69) // 32
+    again = pickle.loads(pickle.dumps(model)).partial_fit(X, y)
+    assert again.score(held, held_y) > 0.9
+    before = model.predict_proba(held)
     with pytest.raises(ValueError, match="class 3"):
         model.partial_fit(X, y + 1)
+    np.testing.assert_array_equal(model.predict_proba(held), before)
+    assert model.fit(X, y).score(held, held_y) > 0.85
+
+
+def test_failed_fit_leaves_what_was_fitted(wine, diabetes):
+    X, held, y, _ = wine
+    model = classifier().fit(X, y)
+    before = model.predict_proba(held)
+    for features, labels in ((X[:, :2], np.zeros(y.size)), (X[:, :2], y[:-1])):
+        with pytest.raises(ValueError, match=r"class|inconsistent"):
+            model.fit(features, labels)
+    with pytest.raises(ValueError, match="trust_radius"):
+        model.set_params(trust_radius=-1.0).fit(X[:, :2], y)
+    np.testing.assert_array_equal(model.predict_proba(held), before)
+    with pytest.raises(ValueError, match="one class of any weight"):
+        model.set_params(trust_radius="auto", class_weight={0: 0.0, 1: 0.0}).fit(X, y)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.003])
+def test_rare_classes_are_found_and_their_probability_is_right(share):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8000, 10))
+    y = (X[:, 0] > -scipy.special.ndtri(share)).astype(int)
+    model = fk.SparseNetClassifier(random_state=0).fit(X[:4000], y[:4000])
+    p = model.predict_proba(X[4000:])[:, 1]
+    assert average_precision_score(y[4000:], p) > 0.9
+    assert p.mean() == pytest.approx(y[4000:].mean(), rel=0.35)
+
+
+def test_few_distinct_samples_and_large_weights_take_little_work():
+    X, y = np.repeat([[0.0], [1.0]], 1000, axis=0), np.repeat([0, 1], 1000)
+    model = classifier().fit(X, y)
+    assert model.score(X, y) == 1
+    X, y = datasets.load_iris(return_X_y=True)
+    model = fk.SparseNetClassifier(random_state=0, n_networks=2).fit(X, y, np.full(150, 1e6))
+    assert (len(model.networks_), model.n_steps_ <= 1500) == (2, True)
+    assert model.score(X, y) > 0.95
+
+
+def test_labels_may_come_as_a_sparse_matrix(wine):
+    X, held, y, _ = wine
+    flags = np.column_stack([y == 0, y != 1]).astype(int)
+    np.testing.assert_array_equal(
+        classifier().fit(X, scipy.sparse.csr_array(flags)).predict_proba(held),
+        classifier().fit(X, flags).predict_proba(held))
+    with pytest.raises(ValueError, match="several columns of classes"):
+        classifier().fit(X, np.column_stack([y, y]))
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -274,7 +331,8 @@ def test_partial_fit_learns_from_parts(wine):
     ({"n_networks": 0}, "n_networks must be at least"),
     ({"n_networks": 1, "selection": "folds"}, "'folds' needs n_networks of at least 2; got 1"),
     ({"activation": "swish"}, "'swish'"),
-    ({"hidden_layer_sizes": (10, 0)}, "at least 1; got 0"),
+    ({"hidden_layer_sizes": (10, 0)}, "hidden_layer_sizes must be at least 1; got 0"),
+    ({"hidden_layer_sizes": (10.5,)}, "hidden_layer_sizes must be an integer; got 10.5"),
     ({"fan_in": 0}, "fan_in"),
     ({"trust_radius": -1.0}, "trust_radius must be above 0"),
     ({"prior": "wide"}, "prior must be None, 'path' or a number; got 'wide'"),

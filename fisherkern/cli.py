@@ -22,7 +22,7 @@ from .recipe import sparse_layers
 from .run_config import read_config, to_toml
 from .run_folder import CONFIG, MODEL, PICTURE, RECORD, given_folder, new_folder
 from .table_commands import evaluate_table, predict_table, read_model, train_table
-from .tables import SUFFIXES
+from .tables import MISSING, SUFFIXES
 
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
@@ -126,6 +126,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         help="of a table (default: guessed, and said)")
     add("--ignore", nargs="+", metavar="COLUMN", help="of a table, to leave out")
     add("--text", nargs="+", metavar="COLUMN", help="of a table, numbers that are names")
+    add("--missing", nargs="+", metavar="TEXT", help="of a .csv or .tsv table, what says that a "
+        f"value is missing (default: nothing, {', '.join(MISSING[1:])})")
     add("--test", metavar="FILE", help="table of held-out rows, instead of a share")
     add("--hidden", type=_integer(1), nargs="*", metavar="N",
         help="hidden layer sizes (default: 256 128)")

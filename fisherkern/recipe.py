@@ -231,8 +231,7 @@ def _fit_holdout(settings: Settings, samples: Samples, strata: np.ndarray, seeds
                  rng: np.random.Generator) -> Fit:
     """The place where a held-out share is told best; then networks trained on all up to there."""
     share = settings.validation_fraction
-    ranks = _ranks(strata, rng)
-    held = np.floor((ranks + 1) * share) > np.floor(ranks * share)
+    held = held_out(strata, share, rng)
     if not 0 < held.sum() < held.size:
         raise ValueError(f"validation_fraction = {share} holds out {held.sum()} of {held.size} "
                          "samples")
@@ -290,6 +289,12 @@ class _Keep:
 
     def __call__(self, event: Event) -> None:
         self._places[event.step] = event.parameters
+
+
+def held_out(strata: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Which samples make up a share that represents every stratum."""
+    ranks = _ranks(strata, rng)
+    return np.floor((ranks + 1) * share) > np.floor(ranks * share)
 
 
 def _ranks(strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:

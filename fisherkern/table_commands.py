@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from .run_folder import (
     given_folder,
     new_folder,
 )
-from .tables import read_table, write_table
+from .tables import MISSING, check_columns, check_table_target, read_table, write_table
 
 _SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "root mean square "
            "error"}
@@ -52,25 +53,31 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     safetensors_module()
     figure_class()
     path = Path(arguments.data)
-    frame = read_table(path)
+    if arguments.learning_rate is not None and optimizer is None:
+        raise ValueError("--learning-rate is of an --optimizer; the default one has none")
+    missing = MISSING if arguments.missing is None else arguments.missing
+    frame = read_table(path, missing)
     target = target_values(frame, arguments.target, path)
     task = guess_task(target) if arguments.task == "auto" else arguments.task
-    kept, held, held_path = _parts(arguments, frame, path, task)
+    kept, held, held_path = _parts(arguments, frame, path, task, missing)
+    _check_held(arguments, kept, held, held_path, task)
     folder = None if arguments.out is None else given_folder(arguments.out)
     said = " (guessed)" if arguments.task == "auto" else ""
     print(f"{path.name}: {len(kept)} rows to train on, {len(held)} held out; "
           f"{task}{said} of {arguments.target!r}", flush=True)
     start = time.perf_counter()
     model = TableModel.fit(kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
-                           text=arguments.text or (), **_options(arguments, optimizer))
+                           text=arguments.text or (), missing=missing,
+                           **_options(arguments, optimizer))
     seconds = time.perf_counter() - start
     print(model)
+    print(_columns_shown(model), flush=True)
     result = model.evaluate(held, held_path) | {
         "seconds": seconds, "steps": model.estimator.n_steps_, "task": task,
         "rows": len(kept), "held_out": len(held), "seed": arguments.seed}
     folder = folder or new_folder(path.stem)
     model.save(folder / MODEL)
-    record = {"result": result,
+    record = {"result": json.loads(_json(result)),
               "histories": [history.to_dict() for history in model.estimator.histories_]}
     write_atomically(folder / RECORD, json.dumps(record).encode())
     write_atomically(folder / CONFIG, config.encode())
@@ -81,7 +88,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
           f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all")
     print(f"model, loss curves and record: {folder}", flush=True)
     if arguments.json:
-        print(json.dumps(result | {"folder": str(folder)}))
+        print(_json(result | {"folder": str(folder)}))
 
 
 def _picture(model: Any, held: Any, path: Path) -> Any:
@@ -98,21 +105,37 @@ def _picture(model: Any, held: Any, path: Path) -> Any:
     return figure
 
 
-def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str) -> tuple:
+def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str,
+           missing: Iterable[str]) -> tuple:
     """Rows to train on, rows held out, and the file that the latter are from."""
     if arguments.test is not None:
-        return frame, read_table(arguments.test), Path(arguments.test)
-    rng = np.random.default_rng(arguments.seed)
-    order = rng.permutation(len(frame))
-    if task == "classification":  # every label in proportion
-        labels = np.unique(frame[arguments.target].to_numpy(dtype=str), return_inverse=True)[1]
-        order = order[np.argsort(labels[order], kind="stable")]
-    places = np.arange(len(frame))
-    share = arguments.test_share
-    held = np.floor((places + 0.5) * share + 0.5) > np.floor((places - 0.5) * share + 0.5)
+        return frame, read_table(arguments.test, missing), Path(arguments.test)
+    from .recipe import held_out
+    from .table_model import labels_of
+
+    strata = np.zeros(len(frame), int)
+    if task == "classification":
+        strata = np.unique(labels_of(frame[arguments.target]), return_inverse=True)[1]
+    held = held_out(strata, arguments.test_share, np.random.default_rng(arguments.seed))
+    if task == "classification":  # a label that nothing is learned of says nothing
+        left = np.bincount(strata[~held], minlength=strata.max() + 1)
+        held &= left[strata] > 0
     if not 0 < held.sum() < len(frame):
-        raise ValueError(f"--test-share {share:g} holds out {held.sum()} of {len(frame)} rows")
-    return frame.iloc[np.sort(order[~held])], frame.iloc[np.sort(order[held])], path
+        raise ValueError(f"--test-share {arguments.test_share:g} holds out {held.sum()} of "
+                         f"{len(frame)} rows")
+    return frame[~held], frame[held], path
+
+
+def _check_held(arguments: argparse.Namespace, kept: Any, held: Any, path: Path,
+                task: str) -> None:
+    """What the score will need, before the work."""
+    from .table_model import known_labels, labels_of, target_values
+
+    ignored = arguments.ignore or ()
+    check_columns((name for name in kept.columns if name not in ignored), held, path)
+    target = target_values(held, arguments.target, path)
+    if task == "classification":
+        known_labels(target, np.unique(labels_of(kept[arguments.target])), path)
 
 
 def _options(arguments: argparse.Namespace, optimizer: Optimizer | None) -> dict[str, Any]:
@@ -123,6 +146,23 @@ def _options(arguments: argparse.Namespace, optimizer: Optimizer | None) -> dict
     return {name: value for name, value in given.items() if value is not None} | {
         "random_state": arguments.seed, "n_threads": arguments.threads,
         "verbose": sys.stderr.isatty()}
+
+
+def _columns_shown(model: Any) -> str:
+    """What the columns were taken for."""
+    parts = [f"{kind}: {len(names)} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"
+             for kind, names in (
+                 (kind, [c.name for c in model.columns if chosen(c)]) for kind, chosen in (
+                     ("numbers", lambda c: c.kind == "numbers"),
+                     ("texts", lambda c: c.kind == "texts"),
+                     ("with missing values", lambda c: c.missing))) if names]
+    return "columns of " + "; ".join(parts)
+
+
+def _json(scores: dict[str, Any]) -> str:
+    """One line; a score that is not defined is null."""
+    return json.dumps({name: None if isinstance(value, float) and not np.isfinite(value) else value
+                       for name, value in scores.items()})
 
 
 def _shown(scores: dict[str, Any]) -> str:
@@ -140,7 +180,9 @@ def read_model(path: str) -> Any:
 def predict_table(arguments: argparse.Namespace) -> None:
     """Write a table of predictions."""
     model = read_model(arguments.model)
-    predicted = model.predict(read_table(arguments.data), Path(arguments.data))
+    if arguments.out is not None:
+        check_table_target(arguments.out)
+    predicted = model.predict(read_table(arguments.data, model.missing), Path(arguments.data))
     if arguments.out is None:
         predicted.to_csv(sys.stdout, index=False)
     else:
@@ -150,9 +192,9 @@ def predict_table(arguments: argparse.Namespace) -> None:
 def evaluate_table(arguments: argparse.Namespace) -> None:
     """Print the scores on a table that has the target."""
     model = read_model(arguments.model)
-    frame = read_table(arguments.data)
+    frame = read_table(arguments.data, model.missing)
     scores = model.evaluate(frame, Path(arguments.data))
     if arguments.json:
-        print(json.dumps(scores | {"rows": len(frame)}))
+        print(_json(scores | {"rows": len(frame)}))
     else:
         print(f"{Path(arguments.data).name}, {len(frame)} rows: {_shown(scores)}")

@@ -18,7 +18,16 @@ from .io import (
     write_arrays,
 )
 from .preprocessing import Inputs
-from .tables import Column, encode, pandas_module, place
+from .tables import (
+    MISSING,
+    Column,
+    as_numbers,
+    check_values,
+    encode,
+    no_number,
+    pandas_module,
+    place,
+)
 
 # a target of more different whole numbers is no label
 _MOST_LABELS = 20
@@ -35,11 +44,14 @@ class TableModel:
     columns : list of Column
     target : str
         The column that it predicts.
+    missing : tuple of str
+        Texts that stand for missing values in text files.
     """
 
     estimator: Any
     columns: list[Column]
     target: str
+    missing: tuple[str, ...] = MISSING
 
     @property
     def task(self) -> str:
@@ -47,11 +59,12 @@ class TableModel:
 
     @classmethod
     def fit(cls, frame: Any, target: str, path: Any, *, task: str = "auto",
-            ignore: Iterable[str] = (), text: Iterable[str] = (), **options: Any) -> TableModel:
+            ignore: Iterable[str] = (), text: Iterable[str] = (),
+            missing: Iterable[str] = MISSING, **options: Any) -> TableModel:
         """Learn the columns of a data frame and fit an estimator; `path` is for messages.
 
         Numbers that are missing are taken as their column's median, texts that are missing as none,
-        and a feature of its own says that something is missing. Each of the 100 most frequent texts
+        and a feature of its own says that something is missing. Each of the 50 most frequent texts
         of a column is a feature; the others, and those never seen, are none of them.
 
         Parameters
@@ -63,6 +76,8 @@ class TableModel:
             "auto": text, booleans and up to 20 different whole numbers are labels.
         ignore, text : column names
             To leave out; to take as text though they are numbers.
+        missing : texts
+            That stand for missing values in text files; kept for the files to come.
         **options
             Of the estimator.
         """
@@ -75,11 +90,11 @@ class TableModel:
                                      f"{', '.join(names[:20])}")
         left = [name for name in names if name not in {target, *ignore}]
         if not left:
-            raise ValueError(f"{str(path)!r} has no column but the target {target!r}")
+            raise ValueError(f"{str(path)!r} has no column left beside the target {target!r}")
         if task == "auto":
             task = guess_task(values)
         columns = [Column.learn(frame[name], path, name in set(text)) for name in left]
-        model = cls(_KINDS[task](**options), columns, target)
+        model = cls(_KINDS[task](**options), columns, target, tuple(missing))
         model.estimator.fit(encode(columns, frame, path), model.targets(frame, path))
         return model
 
@@ -87,18 +102,14 @@ class TableModel:
         """Labels or numbers of the target column; of a fitted classifier, labels that it knows."""
         values = target_values(frame, self.target, path)
         if self.task == "regression":
-            return Column(self.target, None, 0.0, False).encode(values, path)[:, 0]
-        labels = values.to_numpy() if values.dtype.kind in "biuf" else \
-            values.astype(str).to_numpy(dtype=str)
+            numbers, bad = as_numbers(values)
+            if bad.any():
+                raise no_number(values, bad, path)
+            return numbers
         known = getattr(self.estimator, "classes_", None)
-        if known is not None:
-            labels = labels.astype(str) if known.dtype.kind == "U" else labels
-            unknown = ~np.isin(labels, known)
-            if unknown.any():
-                raise ValueError(f"{place(values, unknown, path)}: "
-                                 f"{labels[unknown][0].item()!r} is none of the labels "
-                                 f"{', '.join(map(str, known[:20]))}")
-        return labels
+        if known is None:
+            return labels_of(values)
+        return known_labels(values, known, path)
 
     def predict(self, frame: Any, path: Any) -> Any:
         """A data frame of predictions and, of a classifier, the probability of each label."""
@@ -136,7 +147,7 @@ class TableModel:
         arrays |= {"scale": inputs.scale, "centre": inputs.centre}
         fitted = {"task": self.task, "target": self.target, "networks": networks,
                   "columns": [asdict(column) for column in self.columns],
-                  "n_steps": estimator.n_steps_}
+                  "n_steps": estimator.n_steps_, "missing": list(self.missing)}
         if self.task == "classification":
             fitted["classes"] = estimator.classes_.tolist()
         else:
@@ -159,16 +170,40 @@ def target_values(frame: Any, target: str, path: Any) -> Any:
         raise ValueError(f"{str(path)!r} has no column {target!r}, the target; it has "
                          f"{', '.join(frame.columns[:20])}")
     values = frame[target]
+    check_values(values, path)
     if values.isna().any():
         raise ValueError(f"{place(values, values.isna(), path)}: the target is missing")
     return values
 
 
+def labels_of(values: Any) -> np.ndarray:
+    """Whole numbers, numbers, or texts, where a value is no number."""
+    numbers, bad = as_numbers(values)
+    if bad.any() or values.dtype.kind == "b":
+        return values.to_numpy(dtype=object).astype(str)
+    whole = (numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all()
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
+    """The values as these labels are; another one is an error."""
+    texts = known.dtype.kind == "U"
+    labels = values.to_numpy(dtype=object).astype(str) if texts else as_numbers(values)[0]
+    unknown = ~np.isin(labels, known)
+    if unknown.any():
+        value = values.iloc[int(np.argmax(unknown))]
+        value = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(f"{place(values, unknown, path)}: {value!r} is none of the labels "
+                         f"{', '.join(map(str, known[:20]))}")
+    return labels
+
+
 def guess_task(target: Any) -> str:
     """By the values of a target column."""
-    if target.dtype.kind not in "iuf":
+    labels = labels_of(target)
+    if labels.dtype.kind == "U":
         return "classification"
-    few = target.nunique() <= _MOST_LABELS and (target == np.floor(target)).all()
+    few = np.unique(labels).size <= _MOST_LABELS and labels.dtype.kind == "i"
     return "classification" if few else "regression"
 
 
@@ -194,7 +229,8 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
     if not estimator.networks_ or any((net.n_inputs, net.n_outputs) != (width, n_outputs)
                                       for net in estimator.networks_):
         raise ValueError("its networks do not fit its columns")
-    return TableModel(estimator, columns, str(fitted["target"]))
+    return TableModel(estimator, columns, str(fitted["target"]),
+                      tuple(str(text) for text in fitted["missing"]))
 
 
 def _vector(arrays: dict[str, np.ndarray], name: str, size: int) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import numpy as np
 from .io import write_atomically
 
 # texts of a column with a feature of their own; the rarer ones have none
-_MOST_LEVELS = 100
+_MOST_LEVELS = 50
+# texts in .csv and .tsv files that say that a value is missing
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 # of files that can be nothing but tables
 SUFFIXES = (*_SEPARATORS, ".parquet")
@@ -28,11 +32,12 @@ def pandas_module() -> Any:
     return pandas
 
 
-def read_table(path: Any) -> Any:
+def read_table(path: Any, missing: Iterable[str] = MISSING) -> Any:
     """The data frame in a .csv, .tsv, .parquet or .npz file.
 
-    The arrays of an .npz file are columns, those of two axes several: X[0], X[1], ... Rows are
-    numbered from 1, the header not counted.
+    All columns of .csv and .tsv files are texts, as they stand there; `missing` are those that
+    say that a value is missing. The arrays of an .npz file are columns, those of two axes
+    several: X[0], X[1], ... Rows are numbered from 1, the header not counted.
 
     Raises
     ------
@@ -46,10 +51,11 @@ def read_table(path: Any) -> Any:
     suffix = path.suffix.lower()
     pandas = pandas_module()
     if suffix in _SEPARATORS:
-        frame = _read_text(pandas, path, _SEPARATORS[suffix])
+        frame = _read_text(pandas, path, _SEPARATORS[suffix], missing)
     elif suffix == ".parquet":
         try:
             frame = pandas.read_parquet(path)
+            frame = frame.reset_index(drop=frame.index.names == [None])
         except ImportError:
             raise ImportError("Parquet files need pyarrow: pip install pyarrow") from None
         except Exception as error:  # the reader's errors have no common class
@@ -68,29 +74,34 @@ def read_table(path: Any) -> Any:
     return frame
 
 
-def _read_text(pandas: Any, path: Path, separator: str) -> Any:
-    """Every row is looked at first: pandas would fill up short ones."""
-    row = -1
+def _read_text(pandas: Any, path: Path, separator: str, missing: Iterable[str]) -> Any:
+    """Every row is looked at first: pandas would fill up short ones, and count no empty ones."""
+    row, empty = -1, None
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, delimiter=separator, strict=True)
+            reader = csv.reader(stream, delimiter=separator, strict=True, skipinitialspace=True)
             header = next(reader, [])
             for row, fields in enumerate(reader, 1):
-                if fields and len(fields) != len(header):
+                if not fields:
+                    empty = empty or row
+                elif empty is not None:
+                    raise ValueError(f"{str(path)!r}, row {empty} is empty, and there are more")
+                elif len(fields) != len(header):
                     raise ValueError(f"{str(path)!r}, row {row} has {len(fields)} fields, and the "
                                      f"header {len(header)}")
     except UnicodeDecodeError as error:
         raise ValueError(f"{str(path)!r} is not UTF-8 after row {max(row, 0)}: "
                          f"{error.reason}") from None
-    except csv.Error as error:
+    except csv.Error as error:  # an open quote, or a field beyond the reader's limit
         raise ValueError(f"{str(path)!r} cannot be read after row {max(row, 0)}: "
                          f"{error}") from None
     if len(set(header)) < len(header):  # pandas would rename them
         twice = next(name for i, name in enumerate(header) if name in header[:i])
         raise ValueError(f"{str(path)!r} has two columns {twice!r}")
-    if row < 1:
+    if row < 1 or empty == 1:
         raise ValueError(f"{str(path)!r} holds no rows")
-    return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+    return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=str,
+                           skipinitialspace=True, keep_default_na=False, na_values=list(missing))
 
 
 def _read_arrays(pandas: Any, path: Path) -> Any:
@@ -113,12 +124,20 @@ def _read_arrays(pandas: Any, path: Path) -> Any:
     return pandas.DataFrame(columns)
 
 
-def write_table(frame: Any, path: Any) -> None:
-    """A new .csv, .tsv or .parquet file, whole or not at all."""
+def check_table_target(path: Any) -> str:
+    """The suffix of a table's file that could be written."""
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{str(path)!r} is of no known format; those are {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path.parent)!r}")
+    return suffix
+
+
+def write_table(frame: Any, path: Any) -> None:
+    """A new .csv, .tsv or .parquet file, whole or not at all."""
+    path, suffix = Path(path), check_table_target(path)
     if suffix == ".parquet":
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
@@ -141,47 +160,77 @@ class Column:
     def width(self) -> int:
         return (1 if self.levels is None else len(self.levels)) + self.missing
 
+    @property
+    def kind(self) -> str:
+        return "numbers" if self.levels is None else "texts"
+
     @classmethod
     def learn(cls, values: Any, path: Any, as_text: bool = False) -> Column:
         """Numbers where all values are; an error where most are."""
+        check_values(values, path, as_text)
         missing = bool(values.isna().any())
         if not as_text:
-            numbers, bad = _numbers(values)
+            numbers, bad = as_numbers(values)
             if not bad.any():
                 known = numbers[np.isfinite(numbers)]
                 return cls(values.name, None, float(np.median(known)) if known.size else 0.0,
                            missing)
             if bad.sum() < 0.5 * values.notna().sum():
-                raise _no_number(values, bad, path, f"; --text {values.name} takes it as text")
+                raise no_number(values, bad, path, f"; --text {values.name} takes the column as "
+                                 "text, --missing says what stands for no value")
         counts = values.dropna().astype(str).value_counts()
         levels = sorted(counts.index[:_MOST_LEVELS])
         return cls(values.name, levels, 0.0, missing)
 
     def encode(self, values: Any, path: Any) -> np.ndarray:
-        """(n_rows, width) features; texts that were never seen have none."""
+        """(n_rows, width) float32 features: numbers less `fill`, and flags of texts; those never
+        seen have none."""
+        check_values(values, path, self.levels is not None)
         absent = values.isna().to_numpy()
         if self.levels is None:
-            numbers, bad = _numbers(values)
+            numbers, bad = as_numbers(values)
             if bad.any():
-                raise _no_number(values, bad, path)
-            features = np.where(absent, self.fill, numbers)[:, None]
+                raise no_number(values, bad, path)
+            with np.errstate(over="ignore"):
+                features = np.where(absent, 0, numbers - self.fill).astype(np.float32)[:, None]
+            if not np.isfinite(features).all():
+                raise no_number(values, ~np.isfinite(features[:, 0]), path, " of float32")
         else:
             texts = values.astype(str).to_numpy(dtype=object)
             features = (texts[:, None] == np.array(self.levels, object)) & ~absent[:, None]
         parts = [features, absent[:, None]] if self.missing else [features]
-        return np.concatenate(parts, axis=1).astype(np.float64)
+        return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The values as float64, NaN where missing, and which of them are no finite numbers."""
-    pandas = pandas_module()
-    if values.dtype.kind == "M":
-        return np.full(len(values), np.nan), np.ones(len(values), bool)
-    numbers = pandas.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return numbers, ~np.isfinite(numbers) & values.notna().to_numpy()
+def check_values(values: Any, path: Any, as_text: bool = False) -> None:
+    """Whether a column holds numbers, booleans or texts; dates only `as_text`."""
+    kind = values.dtype.kind
+    if kind == "O":
+        known = values.dropna()
+        odd = [not isinstance(value, (str, int, float, np.number, Decimal)) for value in known]
+        if any(odd):
+            raise ValueError(f"{place(known, np.array(odd), path)}: "
+                             f"{known.iloc[int(np.argmax(odd))]!r} is no number and no text")
+    elif kind in "mM" and not as_text:
+        raise ValueError(f"{str(path)!r}, column {values.name!r} holds dates; --ignore leaves it "
+                         f"out, --text {values.name} takes them as text")
+    elif kind not in "biufmM":
+        raise ValueError(f"{str(path)!r}, column {values.name!r} holds {values.dtype}, which are "
+                         "no numbers and no texts")
 
 
-def _no_number(values: Any, bad: np.ndarray, path: Any, hint: str = "") -> ValueError:
+def as_numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The values as float64, NaN where missing, and which of them are no finite numbers; 007 is a
+    text."""
+    numbers = pandas_module().to_numeric(values, errors="coerce")
+    numbers = numbers.to_numpy(np.float64, na_value=np.nan)
+    bad = ~np.isfinite(numbers) & values.notna().to_numpy()
+    if values.dtype.kind == "O":
+        bad |= values.astype(str).str.match(r"[-+]?0\d").fillna(False).to_numpy(bool)
+    return numbers, bad
+
+
+def no_number(values: Any, bad: np.ndarray, path: Any, hint: str = "") -> ValueError:
     value = values.iloc[int(np.argmax(bad))]
     value = value.item() if isinstance(value, np.generic) else value
     return ValueError(f"{place(values, bad, path)}: {value!r} is no finite number{hint}")
@@ -193,12 +242,17 @@ def place(values: Any, bad: np.ndarray, path: Any) -> str:
     return f"{str(path)!r}, row {row}, column {values.name!r}"
 
 
+def check_columns(names: Iterable[str], frame: Any, path: Any) -> None:
+    """Whether a table has these columns."""
+    for name in names:
+        if name not in frame:
+            raise ValueError(f"{str(path)!r} has no column {name!r}")
+
+
 def encode(columns: list[Column], frame: Any, path: Any) -> np.ndarray:
     """(n_rows, n_features) of a table that has these columns, in any order, and perhaps others."""
-    lacking = [column.name for column in columns if column.name not in frame]
-    if lacking:
-        raise ValueError(f"{str(path)!r} has no column {lacking[0]!r}")
-    out = np.empty((len(frame), sum(column.width for column in columns)))
+    check_columns((column.name for column in columns), frame, path)
+    out = np.empty((len(frame), sum(column.width for column in columns)), np.float32)
     first = 0
     for column in columns:
         out[:, first:first + column.width] = column.encode(frame[column.name], path)

@@ -74,6 +74,7 @@ FAULTS = {
     "short.csv": (b"a,b\n1,2\n3\n", "'short.csv', row 2 has 1 fields, and the header 2"),
     "long.csv": (b"a,b\n1,2\n3,4,5\n", "'long.csv', row 2 has 3 fields, and the header 2"),
     "latin.csv": ("a,b\n1,x\n2,\xe4\n".encode("latin-1"), "'latin.csv' is not UTF-8"),
+    "gap.csv": (b"a,b\n1,2\n\n3,4\n", "'gap.csv', row 2 is empty, and there are more"),
     "quote.csv": (b'a,b\n1,2\n3,"4', "'quote.csv' cannot be read after row"),
     "twice.csv": (b"a,a\n1,2\n", "'twice.csv' has two columns 'a'"),
     "torn.parquet": (b"PAR1 and no more", "'torn.parquet' is truncated or no Parquet file"),
@@ -103,9 +104,10 @@ def test_byte_order_mark_and_quoted_lines_are_read(folder):
 def test_missing_numbers_are_their_median_and_said():
     values = pandas.Series([1.0, np.nan, 3.0, 10.0], name="a")
     column = Column.learn(values, "t")
-    np.testing.assert_array_equal(column.encode(values, "t"), [[1, 0], [3, 1], [3, 0], [10, 0]])
-    plain = Column.learn(values.dropna(), "t")
-    np.testing.assert_array_equal(plain.encode(values, "t")[:, 0], [1, 3, 3, 10])
+    # less the median, so that float32 keeps the digits of numbers far from 0
+    np.testing.assert_array_equal(column.encode(values, "t"), [[-2, 0], [0, 1], [0, 0], [7, 0]])
+    plain = Column.learn(values.dropna() + 1e12, "t")
+    np.testing.assert_array_equal(plain.encode(values + 1e12, "t")[:, 0], [-2, 0, 0, 7])
 
 
 def test_texts_are_flags_and_unseen_ones_none():
@@ -118,8 +120,39 @@ def test_texts_are_flags_and_unseen_ones_none():
 def test_rare_texts_have_no_feature():
     values = pandas.Series([f"t{i}" for i in range(150)] + ["t149", "t148"], name="a")
     column = Column.learn(values, "t")
-    assert column.width == 100
+    assert column.width == 50
     assert {"t148", "t149"} <= set(column.levels)
+
+
+def test_texts_are_taken_as_they_stand_in_the_file(folder):
+    (folder / "a.csv").write_text("zip,code,g\n01234,7,A\n98765,8,B\n01234,7,2\n")
+    (folder / "b.csv").write_text("zip,code,g\n,8,1\n01234,,2\n98765,7,\n")
+    train, other = read_table("a.csv"), read_table("b.csv")
+    columns = [Column.learn(train["zip"], "a"), Column.learn(train["code"], "a", as_text=True),
+               Column.learn(train["g"], "a")]
+    assert [column.levels for column in columns] == [["01234", "98765"], ["7", "8"],
+                                                     ["2", "A", "B"]]
+    np.testing.assert_array_equal(encode(columns, other, "b"), [
+        [0, 0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 1, 0, 0], [0, 1, 1, 0, 0, 0, 0]])
+
+
+def test_what_says_missing_can_be_chosen(folder):
+    (folder / "a.csv").write_text("a,b\n1,NA\n?,None\n,x\n")
+    frame = read_table("a.csv")
+    assert frame["a"].isna().tolist() == [False, False, True]
+    assert frame["b"].isna().tolist() == [True, False, False]
+    frame = read_table("a.csv", missing=["?", ""])
+    assert frame["a"].isna().tolist() == [False, True, True]
+    assert frame["b"].tolist() == ["NA", "None", "x"]
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    (pandas.to_datetime(["2020-01-01", None]), "holds dates"),
+    ([[1, 2], [3]], r"row 1, column 'a': \[1, 2\] is no number and no text"),
+    (np.array([1 + 2j]), "holds complex128")])
+def test_columns_of_other_things_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Column.learn(pandas.Series(values, name="a"), "t")
 
 
 def test_numbers_may_be_names(folder):
@@ -190,7 +223,8 @@ def test_train_predict_and_evaluate(run, folder):
     assert said.splitlines()[0] == "kind,p(b),p(c),p(Ätna)"
     scores = json.loads(run("evaluate", "out/model.safetensors", "wine.csv", "--json"))
     assert scores["accuracy"] == (predicted.kind == frame.kind).mean()
-    assert "accuracy 0.9" in run("evaluate", "out/model.safetensors", "wine.csv")
+    assert f"accuracy {scores['accuracy']:.4g}, loss" in run(
+        "evaluate", "out/model.safetensors", "wine.csv")
 
 
 def test_regression_with_a_test_file(run, folder):
@@ -231,7 +265,7 @@ def test_faults_of_columns_name_file_row_and_column(run, folder):
     told = fault(put(17, "alcohol", "strong"), "predict", model, "bad.csv")
     assert "'bad.csv', row 18, column 'alcohol': 'strong' is no finite number" in told
     told = fault(put(9, "alcohol", np.inf), *train)
-    assert "'bad.csv', row 10, column 'alcohol': inf is no finite number" in told
+    assert "'bad.csv', row 10, column 'alcohol': 'inf' is no finite number" in told
     told = fault(put(30, "kind", None), *train)
     assert "'bad.csv', row 31, column 'kind': the target is missing" in told
     told = fault(put(30, "kind", "d"), "evaluate", model, "bad.csv")
@@ -261,13 +295,69 @@ def test_network_files_are_told_from_models(run, folder):
     assert run("info", "model.safetensors").startswith("<TableModel of 'proline'")
 
 
+def test_labels_of_one_row_are_trained_on(run, folder):
+    frame = wine()
+    frame.loc[[0, 50, 100], "kind"] = ["p", "q", "r"]
+    frame.to_csv("wine.csv", index=False)
+    for seed in range(3):
+        said = run("train", "wine.csv", "--target", "kind", "--epochs", 1, "--seed", seed)
+        assert "classification (guessed)" in said
+        assert "columns of numbers: 13 (alcohol" in said
+        assert "texts: 1 (color); with missing values: " in said
+
+
+def test_faults_of_the_test_file_are_told_before_the_work(run, folder):
+    wine().to_csv("wine.csv", index=False)
+    wine().drop(columns="hue").to_csv("short.csv", index=False)
+    wine().replace("b", "d").to_csv("other.csv", index=False)
+    train = ("train", "wine.csv", "--target", "kind", "--out", "out", "--test")
+    assert "'short.csv' has no column 'hue'" in run(*train, "short.csv", fails=True)
+    told = run(*train, "other.csv", fails=True)
+    assert "'other.csv', row 60, column 'kind': 'd' is none of the labels b, c, Ätna" in told
+    assert not (folder / "out").exists()
+
+
+def test_labels_are_the_same_in_every_format(run, folder):
+    frame = wine()
+    frame["kind"] = frame.kind.map({"Ätna": 1, "b": 2, "c": 3})
+    frame.to_csv("wine.csv", index=False)
+    frame.set_index(pandas.Index(range(5000, 5178), name="id")).astype(
+        {"kind": "float64"}).to_parquet("wine.parquet")
+    run("train", "wine.csv", "--target", "kind", "--out", "out")
+    scores = [run("evaluate", "out/model.safetensors", f"wine.{suffix}").split(":")[1]
+              for suffix in ("csv", "parquet")]
+    assert scores[0] == scores[1]
+    frame.loc[4, "kind"] = 9
+    frame.to_parquet("bad.parquet")
+    assert "'bad.parquet', row 5, column 'kind': 9 is none of the labels 1, 2, 3" in run(
+        "evaluate", "out/model.safetensors", "bad.parquet", fails=True)
+
+
+def test_scores_that_are_not_defined_are_null(run, folder):
+    frame = pandas.DataFrame({"a": np.arange(30.0), "y": np.full(30, 0.5)})
+    frame.to_csv("a.csv", index=False)
+    record = json.loads(run("train", "a.csv", "--target", "y", "--json",
+                            "--epochs", 1).splitlines()[-1])
+    assert record["task"] == "regression"
+    assert record["r2"] is None
+
+
+def test_options_that_do_nothing_are_refused(run, folder):
+    wine().to_csv("wine.csv", index=False)
+    assert "--learning-rate is of an --optimizer" in run(
+        "train", "wine.csv", "--target", "kind", "--learning-rate", 0.1, fails=True)
+    TableModel.fit(wine(), "proline", "wine", **QUICK).save("model.safetensors")
+    assert "there is no folder 'none'" in run("predict", "model.safetensors", "wine.csv", "--out",
+                                              "none/a.csv", fails=True)
+
+
 def test_large_share_leaves_every_label_in_proportion(run, folder):
     frame = pandas.DataFrame({"a": np.arange(40.0), "y": ["u"] * 30 + ["v"] * 10})
     frame.to_csv("a.csv", index=False)
     said = run("train", "a.csv", "--target", "y", "--test-share", 0.5, "--epochs", 1)
     assert "20 rows to train on, 20 held out" in said
-    assert "holds out 40 of 40 rows" in run("train", "a.csv", "--target", "y", "--test-share", 1,
-                                            fails=True)
+    assert "--test-share 0.001 holds out 0 of 40 rows" in run(
+        "train", "a.csv", "--target", "y", "--test-share", 0.001, fails=True)
 
 
 # --- configurations -------------------------------------------------------------------------------

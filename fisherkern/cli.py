@@ -112,9 +112,11 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
             use.add_argument("--json", action="store_true", help="one line of JSON")
         use.set_defaults(command=action)
     run = commands.add_parser(
-        "train", help="train a sparse classifier",
+        "train", help="train sparse networks",
         description="Train a sparse classifier, by default on scikit-learn's handwritten digits, "
-                    "on raw features and with no learning rate to choose.")
+                    "or with --target a model of a table's column; on raw features and with no "
+                    "learning rate to choose. Defaults of sizes, epochs and batches are those of "
+                    "a classifier; a table's follow its size.")
     run.set_defaults(command=_train)
     add = run.add_argument
     add("data", nargs="?", metavar="FILE",

@@ -350,7 +350,9 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
                   state: dict[str, Any]) -> tuple[Samples, np.ndarray | None]:
         """Rare classes more often than they are: a batch without any of them would else lead as
         far away from them as the few with some lead back."""
-        if state["_multilabel"]:
+        net = self.network
+        fixed = net is not None and net.frozen[net.indptr[net.outputs - net.n_inputs]].any()
+        if state["_multilabel"] or fixed:  # no bias can take the factor back
             return samples, None
         weights = np.ones(samples.Y.size) if samples.weights is None else samples.weights
         share = np.bincount(samples.Y, weights, state["classes_"].size) / weights.sum()

@@ -237,6 +237,17 @@ def test_ready_network(wine):
         classifier(network=net).fit(X, y == 0)
 
 
+def test_frozen_biases_of_the_outputs_stay(wine):
+    X, _, y, _ = wine
+    net = fk.Network.layered([13, 20, 2], interpretation="softmax", rng=0,
+                             activation=["tanh"] * 20 + ["identity"] * 2)
+    biases = net.indptr[net.outputs - net.n_inputs]
+    net.theta[biases], net.frozen[biases] = [0.5, -0.5], True
+    rare = (np.arange(y.size) % 20 == 0).astype(int)
+    for one in classifier(network=net).fit(X, rare).networks_:
+        np.testing.assert_array_equal(one.theta[biases], [0.5, -0.5])
+
+
 def test_warm_start_goes_on(wine):
     X, held, y, _ = wine
     model = classifier(warm_start=True, selection="none").fit(X, y)

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +21,7 @@ from .recipe import sparse_layers
 from .run_config import read_config, to_toml
 from .run_folder import CONFIG, MODEL, PICTURE, RECORD, given_folder, new_folder
 from .table_commands import evaluate_table, predict_table, read_model, train_table
-from .tables import MISSING, SUFFIXES
+from .tables import MISSING, SUFFIXES, read_npz
 
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
@@ -304,15 +303,7 @@ def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
 
         X, y = load_digits()
         return X, y, np.unique(y), "digits"
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no data file {path!r}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path!r} is truncated or no .npz file (numpy.savez writes one)")
-    try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in ("X", "y") if name in file}
-    except Exception as error:  # a foreign archive can raise anything
-        raise ValueError(f"{path!r} is truncated or no .npz file: {error}") from None
+    arrays = read_npz(path, ("X", "y"))
     for name in ("X", "y"):
         if name not in arrays:
             raise ValueError(f"{path!r} holds no array {name!r}")

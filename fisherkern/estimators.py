@@ -4,7 +4,7 @@ imports scikit-learn."""
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -102,36 +102,30 @@ _PARAMETERS = """
 """
 
 
+@dataclass(eq=False, repr=False)
 class _SparseNet(BaseEstimator):
     """What classifier and regressor share."""
 
-    def __init__(self, hidden_layer_sizes: Any = "auto", fan_in: Any = "auto",
-                 activation: str = "auto", optimizer: Any = "auto", *, max_steps: Any = "auto",
-                 max_epochs: Any = "auto", batch_size: Any = "auto", damping: Any = "auto",
-                 trust_radius: Any = "auto", prior: Any = "auto", averaging: Any = "auto",
-                 selection: str = "auto", validation_fraction: Any = "auto",
-                 n_networks: Any = "auto", network: Network | None = None,
-                 warm_start: bool = False, random_state: Any = None, n_threads: int | None = None,
-                 verbose: bool = False) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.fan_in = fan_in
-        self.activation = activation
-        self.optimizer = optimizer
-        self.max_steps = max_steps
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.damping = damping
-        self.trust_radius = trust_radius
-        self.prior = prior
-        self.averaging = averaging
-        self.selection = selection
-        self.validation_fraction = validation_fraction
-        self.n_networks = n_networks
-        self.network = network
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.n_threads = n_threads
-        self.verbose = verbose
+    hidden_layer_sizes: Any = "auto"
+    fan_in: Any = "auto"
+    activation: str = "auto"
+    optimizer: Any = "auto"
+    _: KW_ONLY
+    max_steps: Any = "auto"
+    max_epochs: Any = "auto"
+    batch_size: Any = "auto"
+    damping: Any = "auto"
+    trust_radius: Any = "auto"
+    prior: Any = "auto"
+    averaging: Any = "auto"
+    selection: str = "auto"
+    validation_fraction: Any = "auto"
+    n_networks: Any = "auto"
+    network: Network | None = None
+    warm_start: bool = False
+    random_state: Any = None
+    n_threads: int | None = None
+    verbose: bool = False
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -250,6 +244,7 @@ _LEAST_SHARE = 0.5
 _LEAST = 2.0**-53
 
 
+@dataclass(eq=False, repr=False)
 class SparseNetClassifier(ClassifierMixin, _SparseNet):
     __doc__ = """Classifier by sparse networks trained with the natural gradient.
 
@@ -269,25 +264,10 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
     n_features_in_, feature_names_in_
     """
 
+    class_weight: Any = None
+
     _NUMERIC = False
     _STATE = ("classes_", "_multilabel", "_inputs")
-
-    def __init__(self, hidden_layer_sizes: Any = "auto", fan_in: Any = "auto",
-                 activation: str = "auto", optimizer: Any = "auto", *, max_steps: Any = "auto",
-                 max_epochs: Any = "auto", batch_size: Any = "auto", damping: Any = "auto",
-                 trust_radius: Any = "auto", prior: Any = "auto", averaging: Any = "auto",
-                 selection: str = "auto", validation_fraction: Any = "auto",
-                 n_networks: Any = "auto", network: Network | None = None,
-                 warm_start: bool = False, random_state: Any = None, n_threads: int | None = None,
-                 verbose: bool = False, class_weight: Any = None) -> None:
-        super().__init__(
-            hidden_layer_sizes, fan_in, activation, optimizer, max_steps=max_steps,
-            max_epochs=max_epochs, batch_size=batch_size, damping=damping,
-            trust_radius=trust_radius, prior=prior, averaging=averaging, selection=selection,
-            validation_fraction=validation_fraction, n_networks=n_networks, network=network,
-            warm_start=warm_start, random_state=random_state, n_threads=n_threads,
-            verbose=verbose)
-        self.class_weight = class_weight
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -295,10 +275,11 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
         return tags
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """One epoch on these samples, from the networks so far; no prior, no selection.
+        """One epoch on these samples, from the networks so far, as one long run.
 
         The first call needs `classes`, all labels that will ever come; it fixes the units of the
-        features by these samples and draws the networks.
+        features by these samples and draws the networks. Samples that are too few for a batch
+        wait; a prior is weak and constant, and there is no selection.
         """
         again = hasattr(self, "networks_")
         if not again and classes is None:
@@ -422,10 +403,11 @@ class SparseNetRegressor(RegressorMixin, MultiOutputMixin, _SparseNet):
     _STATE = ("_mean", "_deviation", "_flat", "_inputs")
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """One epoch on these samples, from the networks so far; no prior, no selection.
+        """One epoch on these samples, from the networks so far, as one long run.
 
         The first call fixes the units of the features and targets by these samples and draws the
-        networks.
+        networks. Samples that are too few for a batch wait; a prior is weak and constant, and
+        there is no selection.
         """
         return self._fit(X, y, sample_weight, hasattr(self, "networks_"), True)
 

@@ -212,12 +212,14 @@ class Fit:
 def fit(settings: Settings, samples: Samples, strata: np.ndarray, rng: np.random.Generator) -> Fit:
     """Train by the settings; `strata` numbers the groups that held-out samples are to represent."""
     seeds = [int(seed) for seed in rng.integers(2**63, size=settings.n_networks)]
-    way = {"none": _fit_all, "holdout": _fit_holdout, "folds": _fit_folds}[settings.selection]
+    if settings.selection == "none":
+        return _fit_all(settings, samples, seeds)
+    way = _fit_holdout if settings.selection == "holdout" else _fit_folds
     return way(settings, samples, strata, seeds, rng)
 
 
-def _fit_all(settings: Settings, samples: Samples, strata: np.ndarray, seeds: list[int],
-             rng: np.random.Generator, place: int | None = None) -> Fit:
+def _fit_all(settings: Settings, samples: Samples, seeds: list[int],
+             place: int | None = None) -> Fit:
     """Networks trained on all samples, to the end or to a place."""
     networks, histories = [], []
     for i, seed in enumerate(seeds):
@@ -237,7 +239,7 @@ def _fit_holdout(settings: Settings, samples: Samples, strata: np.ndarray, seeds
                          "samples")
     _, history = _run(settings, samples.take(~held), 0, seeds[0], samples.take(held),
                       selection="best")
-    chosen = _fit_all(settings, samples, strata, seeds, rng, history.selected)
+    chosen = _fit_all(settings, samples, seeds, history.selected)
     return Fit(chosen.networks, [history, *chosen.histories], chosen.place)
 
 

@@ -35,7 +35,7 @@ class Stream:
                  with_prior: bool, n_threads: int | None) -> None:
         self.net, self.optimizer, self.batch_size = net.copy(), optimizer, batch_size
         self.trust_radius, self.with_prior, self.n_threads = trust_radius, with_prior, n_threads
-        self.n_steps = self.seen = self._n_averaged = 0
+        self.n_steps = self._n_averaged = 0
         self.average = net  # what the steps so far have come to
         self._trainer: Any = None
         self._waiting: tuple[np.ndarray, np.ndarray] | None = None
@@ -44,8 +44,8 @@ class Stream:
         """Without the compiled loop: a copy's running metric starts anew."""
         return self.__dict__ | {"_trainer": None}
 
-    def take(self, samples: Samples, rng: np.random.Generator) -> np.ndarray:
-        """Train for one epoch on these samples and those that waited; returns the losses."""
+    def take(self, samples: Samples, rng: np.random.Generator) -> None:
+        """Train for one epoch on these samples and those that waited."""
         samples = checked_samples(self.net, samples.X, samples.Y, samples.weights)
         rows = Batches("mini", 1, samples, rng).epoch()
         X, Y = dense_rows(samples.X, rows), samples.Y[rows]
@@ -54,10 +54,11 @@ class Stream:
         n_steps = X.shape[0] // self.batch_size
         taken = n_steps * self.batch_size
         self._waiting = X[taken:].copy(), Y[taken:].copy()
-        return self._run(X[:taken], Y[:taken], n_steps, rng) if n_steps else np.empty(0)
+        if n_steps:
+            self._run(X[:taken], Y[:taken], n_steps, rng)
 
     def _run(self, X: np.ndarray, Y: np.ndarray, n_steps: int,
-             rng: np.random.Generator) -> np.ndarray:
+             rng: np.random.Generator) -> None:
         optimizer = self.optimizer
         if self._trainer is None:
             plan = make_plan(optimizer, X.shape[0], n_steps, None, self.batch_size, False, None,
@@ -70,11 +71,11 @@ class Stream:
         random = None
         if optimizer.kind == "monte_carlo":
             random = trainer.batch.random_numbers(rng, X.shape[0])
-        losses, before = np.empty(n_steps), self.net.theta.copy()
-        prior = np.full(n_steps, _PRIOR / (16 * (self.seen + X.shape[0])))
+        before, seen = self.net.theta.copy(), (self.n_steps + n_steps) * self.batch_size
+        prior = np.full(n_steps, _PRIOR / (16 * seen))
         rate = 1.0 if optimizer.has_metric else optimizer.learning_rate
         done, status = trainer.run(
-            np.arange(X.shape[0]), np.full(n_steps, rate), losses, np.empty(n_steps),
+            np.arange(X.shape[0]), np.full(n_steps, rate), np.empty(n_steps), np.empty(n_steps),
             np.empty(n_steps, np.uint8), random, prior if self.with_prior else None,
             averaging_weights(self._n_averaged, self._n_averaged + n_steps))
         if status != _loop.STATUS_OK:
@@ -83,7 +84,5 @@ class Stream:
                                      "of this part, which is left out")
         self._n_averaged += n_steps
         self.n_steps += n_steps
-        self.seen += X.shape[0]
         self.average = self.net.copy()
         self.average.theta = trainer.average
-        return losses

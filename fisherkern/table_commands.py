@@ -21,6 +21,7 @@ from .plots import (
     network,
     predicted_against_true,
 )
+from .recipe import held_out
 from .run_folder import (
     CONFIG,
     HELD_OUT,
@@ -31,7 +32,17 @@ from .run_folder import (
     given_folder,
     new_folder,
 )
-from .tables import MISSING, check_columns, check_table_target, read_table, write_table
+from .tables import (
+    MISSING,
+    check_columns,
+    check_table_target,
+    guess_task,
+    known_labels,
+    labels_of,
+    read_table,
+    target_values,
+    write_table,
+)
 
 _SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "root mean square "
            "error"}
@@ -47,7 +58,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     for name in ("model", "patience", "dtype"):
         if getattr(arguments, name) is not None:
             raise ValueError(f"--{name} is not for tables")
-    from .table_model import TableModel, guess_task, target_values
+    from .table_model import TableModel
 
     # what the results need, before the work that makes them
     safetensors_module()
@@ -110,9 +121,6 @@ def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str,
     """Rows to train on, rows held out, and the file that the latter are from."""
     if arguments.test is not None:
         return frame, read_table(arguments.test, missing), Path(arguments.test)
-    from .recipe import held_out
-    from .table_model import labels_of
-
     strata = np.zeros(len(frame), int)
     if task == "classification":
         strata = np.unique(labels_of(frame[arguments.target]), return_inverse=True)[1]
@@ -129,8 +137,6 @@ def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str,
 def _check_held(arguments: argparse.Namespace, kept: Any, held: Any, path: Path,
                 task: str) -> None:
     """What the score will need, before the work."""
-    from .table_model import known_labels, labels_of, target_values
-
     ignored = arguments.ignore or ()
     check_columns((name for name in kept.columns if name not in ignored), held, path)
     target = target_values(held, arguments.target, path)

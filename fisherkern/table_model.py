@@ -21,16 +21,15 @@ from .preprocessing import Inputs
 from .tables import (
     MISSING,
     Column,
-    as_numbers,
-    check_values,
     encode,
-    no_number,
+    finite_numbers,
+    guess_task,
+    known_labels,
+    labels_of,
     pandas_module,
-    place,
+    target_values,
 )
 
-# a target of more different whole numbers is no label
-_MOST_LABELS = 20
 _KINDS = {"classification": SparseNetClassifier, "regression": SparseNetRegressor}
 
 
@@ -102,10 +101,7 @@ class TableModel:
         """Labels or numbers of the target column; of a fitted classifier, labels that it knows."""
         values = target_values(frame, self.target, path)
         if self.task == "regression":
-            numbers, bad = as_numbers(values)
-            if bad.any():
-                raise no_number(values, bad, path)
-            return numbers
+            return finite_numbers(values, path)
         known = getattr(self.estimator, "classes_", None)
         if known is None:
             return labels_of(values)
@@ -162,49 +158,6 @@ class TableModel:
     def __repr__(self) -> str:
         return (f"<TableModel of {self.target!r} ({self.task}) from {len(self.columns)} columns: "
                 f"{len(self.estimator.networks_)} x {self.estimator.networks_[0]!r}>")
-
-
-def target_values(frame: Any, target: str, path: Any) -> Any:
-    """The target's column, in which nothing may be missing."""
-    if target not in frame:
-        raise ValueError(f"{str(path)!r} has no column {target!r}, the target; it has "
-                         f"{', '.join(frame.columns[:20])}")
-    values = frame[target]
-    check_values(values, path)
-    if values.isna().any():
-        raise ValueError(f"{place(values, values.isna(), path)}: the target is missing")
-    return values
-
-
-def labels_of(values: Any) -> np.ndarray:
-    """Whole numbers, numbers, or texts, where a value is no number."""
-    numbers, bad = as_numbers(values)
-    if bad.any() or values.dtype.kind == "b":
-        return values.to_numpy(dtype=object).astype(str)
-    whole = (numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all()
-    return numbers.astype(np.int64) if whole else numbers
-
-
-def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
-    """The values as these labels are; another one is an error."""
-    texts = known.dtype.kind == "U"
-    labels = values.to_numpy(dtype=object).astype(str) if texts else as_numbers(values)[0]
-    unknown = ~np.isin(labels, known)
-    if unknown.any():
-        value = values.iloc[int(np.argmax(unknown))]
-        value = value.item() if isinstance(value, np.generic) else value
-        raise ValueError(f"{place(values, unknown, path)}: {value!r} is none of the labels "
-                         f"{', '.join(map(str, known[:20]))}")
-    return labels
-
-
-def guess_task(target: Any) -> str:
-    """By the values of a target column."""
-    labels = labels_of(target)
-    if labels.dtype.kind == "U":
-        return "classification"
-    few = np.unique(labels).size <= _MOST_LABELS and labels.dtype.kind == "i"
-    return "classification" if few else "regression"
 
 
 def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableModel:

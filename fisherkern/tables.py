@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,8 @@ from .io import write_atomically
 
 # texts of a column with a feature of their own; the rarer ones have none
 _MOST_LEVELS = 50
+# a target of more different whole numbers is no label
+_MOST_LABELS = 20
 # texts in .csv and .tsv files that say that a value is missing
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -104,13 +107,23 @@ def _read_text(pandas: Any, path: Path, separator: str, missing: Iterable[str]) 
                            skipinitialspace=True, keep_default_na=False, na_values=list(missing))
 
 
-def _read_arrays(pandas: Any, path: Path) -> Any:
-    columns: dict[str, np.ndarray] = {}
+def read_npz(path: Any, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or those of some names."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no data file {str(path)!r}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{str(path)!r} is truncated or no .npz file (numpy.savez writes one)")
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            return {name: np.asarray(file[name])
+                    for name in (file.files if names is None else names) if name in file}
     except Exception as error:  # a foreign archive can raise anything
         raise ValueError(f"{str(path)!r} is truncated or no .npz file: {error}") from None
+
+
+def _read_arrays(pandas: Any, path: Path) -> Any:
+    columns: dict[str, np.ndarray] = {}
+    arrays = read_npz(path)
     for name, array in arrays.items():
         if array.ndim not in (1, 2):
             raise ValueError(f"{str(path)!r}: array {name!r} has shape {array.shape}; columns need "
@@ -167,17 +180,16 @@ class Column:
     @classmethod
     def learn(cls, values: Any, path: Any, as_text: bool = False) -> Column:
         """Numbers where all values are; an error where most are."""
-        check_values(values, path, as_text)
+        _check_values(values, path, as_text)
         missing = bool(values.isna().any())
         if not as_text:
-            numbers, bad = as_numbers(values)
-            if not bad.any():
+            _, bad = _as_numbers(values)
+            if bad.sum() < 0.5 * values.notna().sum() or not bad.any():
+                numbers = finite_numbers(values, path, f"; --text {values.name} takes the column "
+                                         "as text, --missing says what stands for no value")
                 known = numbers[np.isfinite(numbers)]
                 return cls(values.name, None, float(np.median(known)) if known.size else 0.0,
                            missing)
-            if bad.sum() < 0.5 * values.notna().sum():
-                raise no_number(values, bad, path, f"; --text {values.name} takes the column as "
-                                 "text, --missing says what stands for no value")
         counts = values.dropna().astype(str).value_counts()
         levels = sorted(counts.index[:_MOST_LEVELS])
         return cls(values.name, levels, 0.0, missing)
@@ -185,16 +197,15 @@ class Column:
     def encode(self, values: Any, path: Any) -> np.ndarray:
         """(n_rows, width) float32 features: numbers less `fill`, and flags of texts; those never
         seen have none."""
-        check_values(values, path, self.levels is not None)
+        _check_values(values, path, self.levels is not None)
         absent = values.isna().to_numpy()
         if self.levels is None:
-            numbers, bad = as_numbers(values)
-            if bad.any():
-                raise no_number(values, bad, path)
+            numbers = finite_numbers(values, path)
             with np.errstate(over="ignore"):
                 features = np.where(absent, 0, numbers - self.fill).astype(np.float32)[:, None]
-            if not np.isfinite(features).all():
-                raise no_number(values, ~np.isfinite(features[:, 0]), path, " of float32")
+            large = ~np.isfinite(features[:, 0])
+            if large.any():
+                raise ValueError(f"{_told(values, large, path)} is no finite number of float32")
         else:
             texts = values.astype(str).to_numpy(dtype=object)
             features = (texts[:, None] == np.array(self.levels, object)) & ~absent[:, None]
@@ -202,24 +213,23 @@ class Column:
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def check_values(values: Any, path: Any, as_text: bool = False) -> None:
+def _check_values(values: Any, path: Any, as_text: bool = False) -> None:
     """Whether a column holds numbers, booleans or texts; dates only `as_text`."""
     kind = values.dtype.kind
-    if kind == "O":
+    if values.dtype == object:  # of a dtype of texts there is nothing to look at
         known = values.dropna()
         odd = [not isinstance(value, (str, int, float, np.number, Decimal)) for value in known]
         if any(odd):
-            raise ValueError(f"{place(known, np.array(odd), path)}: "
-                             f"{known.iloc[int(np.argmax(odd))]!r} is no number and no text")
+            raise ValueError(f"{_told(known, np.array(odd), path)} is no number and no text")
     elif kind in "mM" and not as_text:
         raise ValueError(f"{str(path)!r}, column {values.name!r} holds dates; --ignore leaves it "
                          f"out, --text {values.name} takes them as text")
-    elif kind not in "biufmM":
+    elif kind not in "biufmMO":
         raise ValueError(f"{str(path)!r}, column {values.name!r} holds {values.dtype}, which are "
                          "no numbers and no texts")
 
 
-def as_numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
+def _as_numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """The values as float64, NaN where missing, and which of them are no finite numbers; 007 is a
     text."""
     numbers = pandas_module().to_numeric(values, errors="coerce")
@@ -230,16 +240,66 @@ def as_numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
     return numbers, bad
 
 
-def no_number(values: Any, bad: np.ndarray, path: Any, hint: str = "") -> ValueError:
+def finite_numbers(values: Any, path: Any, hint: str = "") -> np.ndarray:
+    """The values as float64, NaN where missing; what is no number is an error."""
+    numbers, bad = _as_numbers(values)
+    if bad.any():
+        raise ValueError(f"{_told(values, bad, path)} is no finite number{hint}")
+    return numbers
+
+
+def _told(values: Any, bad: np.ndarray, path: Any) -> str:
+    """File, row, column and value of a column's first bad value."""
     value = values.iloc[int(np.argmax(bad))]
     value = value.item() if isinstance(value, np.generic) else value
-    return ValueError(f"{place(values, bad, path)}: {value!r} is no finite number{hint}")
+    return f"{_place(values, bad, path)}: {value!r}"
 
 
-def place(values: Any, bad: np.ndarray, path: Any) -> str:
-    """File, row and column of a column's first bad value; frames keep the numbers of their rows."""
+def _place(values: Any, bad: np.ndarray, path: Any) -> str:
+    """File, row and column; frames keep the numbers of their rows."""
     row = int(values.index[int(np.argmax(bad))]) + 1
     return f"{str(path)!r}, row {row}, column {values.name!r}"
+
+
+def target_values(frame: Any, target: str, path: Any) -> Any:
+    """The target's column, in which nothing may be missing."""
+    if target not in frame:
+        raise ValueError(f"{str(path)!r} has no column {target!r}, the target; it has "
+                         f"{', '.join(frame.columns[:20])}")
+    values = frame[target]
+    _check_values(values, path)
+    if values.isna().any():
+        raise ValueError(f"{_place(values, values.isna(), path)}: the target is missing")
+    return values
+
+
+def labels_of(values: Any) -> np.ndarray:
+    """Whole numbers, numbers, or texts, where a value is no number."""
+    numbers, bad = _as_numbers(values)
+    if bad.any() or values.dtype.kind == "b":
+        return values.to_numpy(dtype=object).astype(str)
+    whole = (numbers == np.floor(numbers)).all() and (np.abs(numbers) < 2**53).all()
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
+    """The values as these labels are; another one is an error."""
+    texts = known.dtype.kind == "U"
+    labels = values.to_numpy(dtype=object).astype(str) if texts else _as_numbers(values)[0]
+    unknown = ~np.isin(labels, known)
+    if unknown.any():
+        raise ValueError(f"{_told(values, unknown, path)} is none of the labels "
+                         f"{', '.join(map(str, known[:20]))}")
+    return labels
+
+
+def guess_task(target: Any) -> str:
+    """By the values of a target column."""
+    labels = labels_of(target)
+    if labels.dtype.kind == "U":
+        return "classification"
+    few = np.unique(labels).size <= _MOST_LABELS and labels.dtype.kind == "i"
+    return "classification" if few else "regression"
 
 
 def check_columns(names: Iterable[str], frame: Any, path: Any) -> None:

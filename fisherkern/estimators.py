@@ -264,6 +264,7 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
     n_features_in_, feature_names_in_
     """
 
+    _: KW_ONLY
     class_weight: Any = None
 
     _NUMERIC = False
@@ -383,6 +384,7 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
         return self.classes_[logits.argmax(axis=1)]
 
 
+@dataclass(eq=False, repr=False)
 class SparseNetRegressor(RegressorMixin, MultiOutputMixin, _SparseNet):
     __doc__ = """Regressor by sparse networks trained with the natural gradient.
 

@@ -214,6 +214,13 @@ def test_ways_to_choose_the_place(wine):
     assert model.n_steps_ == -(-3 * y.size // 10)
 
 
+@pytest.mark.parametrize("kind", [fk.SparseNetClassifier, fk.SparseNetRegressor])
+def test_all_but_the_first_four_settings_are_named(kind):
+    assert kind(64, 8, "tanh", "auto").get_params()["activation"] == "tanh"
+    with pytest.raises(TypeError, match=rf"{kind.__name__}.* positional"):
+        kind(64, 8, "tanh", "auto", 5)
+
+
 def test_settings_make_the_networks(wine):
     X, _, y, _ = wine
     model = classifier(hidden_layer_sizes=(20, 10), fan_in=(4, 4), activation="tanh",

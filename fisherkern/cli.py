@@ -103,7 +103,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
                                ("evaluate", evaluate_table, "the score of a model on a table")):
         use = commands.add_parser(name, help=text, description=f"Give {text}.")
         use.add_argument("model", help="file that `fisherkern train FILE --target COLUMN` wrote")
-        use.add_argument("data", metavar="FILE", help=".csv, .tsv, .parquet or .npz table")
+        use.add_argument("data", metavar="FILE", help=f"table: {', '.join((*SUFFIXES, '.npz'))}")
         if name == "predict":
             use.add_argument("--out", metavar="FILE",
                              help=".csv, .tsv or .parquet (default: CSV on standard output)")
@@ -119,10 +119,11 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     run.set_defaults(command=_train)
     add = run.add_argument
     add("data", nargs="?", metavar="FILE",
-        help=".csv, .tsv, .parquet or .npz table, with --target; or without it an .npz file with X "
-             "(n_samples, n_features) and class labels y")
+        help=f"table ({', '.join(SUFFIXES)} or .npz), with --target; or without it an .npz file "
+             "with X (n_samples, n_features) and class labels y")
     add("--target", metavar="COLUMN",
-        help="the column of a table to predict; other defaults then follow the table's size")
+        help="the column of a table to predict (of svmlight files always 'target'); other defaults "
+             "then follow the table's size")
     add("--task", choices=("auto", "classification", "regression"), default="auto",
         help="of a table (default: guessed, and said)")
     add("--ignore", nargs="+", metavar="COLUMN", help="of a table, to leave out")

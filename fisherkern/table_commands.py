@@ -32,6 +32,8 @@ from .run_folder import (
     given_folder,
     new_folder,
 )
+from .svmlight import SUFFIXES as SVMLIGHT
+from .svmlight import TARGET
 from .tables import (
     MISSING,
     check_columns,
@@ -51,6 +53,8 @@ _SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "
 def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
                 config: str) -> None:
     """Fit a model to a table and leave it, the record and the loss curves in a folder."""
+    if arguments.target is None and Path(arguments.data).suffix.lower() in SVMLIGHT:
+        arguments.target = TARGET
     if arguments.target is None:
         raise ValueError(f"name the column of {arguments.data!r} to predict by --target")
     if arguments.data is None:
@@ -161,6 +165,7 @@ def _columns_shown(model: Any) -> str:
                  (kind, [c.name for c in model.columns if chosen(c)]) for kind, chosen in (
                      ("numbers", lambda c: c.kind == "numbers"),
                      ("texts", lambda c: c.kind == "texts"),
+                     ("numbered features", lambda c: c.kind == "numbered features"),
                      ("with missing values", lambda c: c.missing))) if names]
     return "columns of " + "; ".join(parts)
 

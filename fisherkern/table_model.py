@@ -18,6 +18,7 @@ from .io import (
     write_arrays,
 )
 from .preprocessing import Inputs
+from .svmlight import NumberedFeatures, SparseTable
 from .tables import (
     MISSING,
     Column,
@@ -26,6 +27,7 @@ from .tables import (
     guess_task,
     known_labels,
     labels_of,
+    learn,
     pandas_module,
     target_values,
 )
@@ -40,7 +42,7 @@ class TableModel:
     Attributes
     ----------
     estimator : SparseNetClassifier or SparseNetRegressor
-    columns : list of Column
+    columns : list of Column, or of one NumberedFeatures
     target : str
         The column that it predicts.
     missing : tuple of str
@@ -48,7 +50,7 @@ class TableModel:
     """
 
     estimator: Any
-    columns: list[Column]
+    columns: list[Column] | list[NumberedFeatures]
     target: str
     missing: tuple[str, ...] = MISSING
 
@@ -68,7 +70,7 @@ class TableModel:
 
         Parameters
         ----------
-        frame : pandas.DataFrame
+        frame : pandas.DataFrame or SparseTable
         target : str
         path : path
         task : {"auto", "classification", "regression"}
@@ -88,11 +90,11 @@ class TableModel:
                     raise ValueError(f"{option}: {str(path)!r} has no column {name!r}; it has "
                                      f"{', '.join(names[:20])}")
         left = [name for name in names if name not in {target, *ignore}]
-        if not left:
+        if not left and not isinstance(frame, SparseTable):
             raise ValueError(f"{str(path)!r} has no column left beside the target {target!r}")
         if task == "auto":
             task = guess_task(values)
-        columns = [Column.learn(frame[name], path, name in set(text)) for name in left]
+        columns = learn(frame, left, path, text)
         model = cls(_KINDS[task](**options), columns, target, tuple(missing))
         model.estimator.fit(encode(columns, frame, path), model.targets(frame, path))
         return model
@@ -140,7 +142,9 @@ class TableModel:
             networks.append(definition)
             arrays |= {f"{i}.{name}": part for name, part in parts.items()}
         inputs = estimator._inputs
-        arrays |= {"scale": inputs.scale, "centre": inputs.centre}
+        arrays |= {"scale": inputs.scale}
+        if inputs.centre is not None:
+            arrays |= {"centre": inputs.centre}
         fitted = {"task": self.task, "target": self.target, "networks": networks,
                   "columns": [asdict(column) for column in self.columns],
                   "n_steps": estimator.n_steps_, "missing": list(self.missing)}
@@ -168,9 +172,11 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
                                         for name, array in arrays.items()
                                         if name.startswith(f"{i}.")})
         for i, definition in enumerate(fitted["networks"])]
-    columns = [Column(**column) for column in fitted["columns"]]
+    columns = [(NumberedFeatures if "n_features" in column else Column)(**column)
+               for column in fitted["columns"]]
     width = sum(column.width for column in columns)
-    estimator._inputs = Inputs(_vector(arrays, "centre", width), _vector(arrays, "scale", width))
+    centre = None if isinstance(columns[0], NumberedFeatures) else _vector(arrays, "centre", width)
+    estimator._inputs = Inputs(centre, _vector(arrays, "scale", width))
     estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
     if fitted["task"] == "classification":
         estimator.classes_, estimator._multilabel = np.array(fitted["classes"]), False

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from .io import write_atomically
+from .svmlight import SUFFIXES as SVMLIGHT
+from .svmlight import NumberedFeatures, SparseTable, read_svmlight
 
 # texts of a column with a feature of their own; the rarer ones have none
 _MOST_LEVELS = 50
@@ -22,8 +24,9 @@ _MOST_LABELS = 20
 # texts in .csv and .tsv files that say that a value is missing
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
+WRITTEN = (*_SEPARATORS, ".parquet")
 # of files that can be nothing but tables
-SUFFIXES = (*_SEPARATORS, ".parquet")
+SUFFIXES = (*WRITTEN, *SVMLIGHT)
 
 
 def pandas_module() -> Any:
@@ -36,7 +39,7 @@ def pandas_module() -> Any:
 
 
 def read_table(path: Any, missing: Iterable[str] = MISSING) -> Any:
-    """The data frame in a .csv, .tsv, .parquet or .npz file.
+    """The data frame in a .csv, .tsv, .parquet or .npz file, or the SparseTable in a svmlight file.
 
     All columns of .csv and .tsv files are texts, as they stand there; `missing` are those that
     say that a value is missing. The arrays of an .npz file are columns, those of two axes
@@ -65,11 +68,15 @@ def read_table(path: Any, missing: Iterable[str] = MISSING) -> Any:
             raise ValueError(f"{str(path)!r} is truncated or no Parquet file: {error}") from None
     elif suffix == ".npz":
         frame = _read_arrays(pandas, path)
+    elif suffix in SVMLIGHT:
+        frame = read_svmlight(pandas, path)
     else:
-        raise ValueError(f"{str(path)!r} is of no known format; those are .csv, .tsv, .parquet and "
-                         ".npz")
+        raise ValueError(f"{str(path)!r} is of no known format; those are "
+                         f"{', '.join((*SUFFIXES, '.npz'))}")
     if not len(frame) or not len(frame.columns):
         raise ValueError(f"{str(path)!r} holds no rows")
+    if isinstance(frame, SparseTable):
+        return frame
     frame.columns = [str(name) for name in frame.columns]
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
@@ -141,8 +148,8 @@ def check_table_target(path: Any) -> str:
     """The suffix of a table's file that could be written."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{str(path)!r} is of no known format; those are {', '.join(SUFFIXES)}")
+    if suffix not in WRITTEN:
+        raise ValueError(f"{str(path)!r} is of no known format; those are {', '.join(WRITTEN)}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r}")
     return suffix
@@ -309,8 +316,18 @@ def check_columns(names: Iterable[str], frame: Any, path: Any) -> None:
             raise ValueError(f"{str(path)!r} has no column {name!r}")
 
 
-def encode(columns: list[Column], frame: Any, path: Any) -> np.ndarray:
+def learn(frame: Any, names: Iterable[str], path: Any,
+          texts: Iterable[str] = ()) -> list[Column] | list[NumberedFeatures]:
+    """What the columns of these names mean; `texts` are those that are no numbers anyhow."""
+    if isinstance(frame, SparseTable):
+        return [NumberedFeatures(frame.matrix.shape[1])]
+    return [Column.learn(frame[name], path, name in set(texts)) for name in names]
+
+
+def encode(columns: list[Column] | list[NumberedFeatures], frame: Any, path: Any) -> Any:
     """(n_rows, n_features) of a table that has these columns, in any order, and perhaps others."""
+    if isinstance(columns[0], NumberedFeatures):
+        return columns[0].encode(frame, path)
     check_columns((column.name for column in columns), frame, path)
     out = np.empty((len(frame), sum(column.width for column in columns)), np.float32)
     first = 0

@@ -7,7 +7,6 @@ import pytest
 from sklearn import datasets
 
 import fisherkern as fk
-from fisherkern import cli
 from fisherkern.table_model import TableModel, guess_task
 from fisherkern.tables import Column, encode, read_table, write_table
 
@@ -24,28 +23,6 @@ def wine():
     frame["color"] = frame.color.astype(object)
     frame.loc[3, "alcohol"], frame.loc[5, "color"] = np.nan, None
     return frame
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def run(folder, capsys):
-    """Standard output of a command, or the only line of its errors."""
-    def call(*arguments, fails=False):
-        code = cli.main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert code == (2 if fails else 0), captured.err
-        if fails:
-            assert captured.err.startswith("fisherkern: error: ")
-            assert captured.err.count("\n") == 1
-            return captured.err
-        return captured.out
-
-    return call
 
 
 # --- files ----------------------------------------------------------------------------------------

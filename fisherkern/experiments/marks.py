@@ -14,17 +14,24 @@ def replace(text: str, mark: str, new: str) -> str:
     return text[:text.index(start) + len(start)] + f"\n{new}\n" + text[text.index(end):]
 
 
-def parse_target(parser: argparse.ArgumentParser, mark: str) -> argparse.Namespace:
-    """The arguments with --update, whose file is checked before anything is measured."""
-    parser.add_argument("--update", type=Path, metavar="FILE",
-                        help=f"put the table between the marks {mark!r} of this file")
-    given = parser.parse_args()
-    if given.update is not None:
+def add_target(parser: argparse.ArgumentParser, mark: str, option: str = "--update") -> None:
+    """An option for the file of a table, which is checked before anything is measured."""
+    def checked(text: str) -> Path:
+        path = Path(text)
         try:
-            replace(given.update.read_text(encoding="utf-8"), mark, "")
+            replace(path.read_text(encoding="utf-8"), mark, "")
         except (OSError, ValueError) as error:
-            parser.error(str(error))
-    return given
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+        return path
+
+    parser.add_argument(option, type=checked, metavar="FILE",
+                        help=f"put the table between the marks {mark!r} of this file")
+
+
+def parse_target(parser: argparse.ArgumentParser, mark: str) -> argparse.Namespace:
+    """The arguments with --update."""
+    add_target(parser, mark)
+    return parser.parse_args()
 
 
 def update(path: Path | None, mark: str, new: str) -> None:

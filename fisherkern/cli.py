@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
-from . import EarlyStopping, Event, History, Network, load, optimizers, show_config, train
-from ._validation import available_threads, finite_number, numeric_array
+from . import load, show_config
+from ._validation import available_threads, finite_number
 from .interpretations import ACTIVATIONS
-from .io import TABLE_FORMAT, kind_of, safetensors_module, write_atomically
-from .recipe import sparse_layers
+from .io import TABLE_FORMAT, kind_of
+from .network_commands import DEFAULT_OPTIMIZER, OPTIMIZERS, chosen_optimizer, kebab, train_network
 from .run_config import read_config, to_toml
-from .run_folder import CONFIG, MODEL, PICTURE, RECORD, given_folder, new_folder
 from .table_commands import evaluate_table, predict_table, read_model, train_table
-from .tables import MISSING, SUFFIXES, read_npz
+from .tables import MISSING, SUFFIXES
 
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
-_NEW = {"hidden": [256, 128], "fan_in": 16, "activation": "relu", "dtype": "float32"}
-_LOOP = {"epochs": 15, "batch_size": 32}
-_DEFAULT_OPTIMIZER = "quasi-diagonal-backpropagated-metric-gradient"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,10 +26,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(_USAGE_ERROR, f"{self.prog}: error: {message}\n")
-
-
-def _kebab(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def _integer(least: int) -> Callable[[str], int]:
@@ -67,7 +54,13 @@ def _number(**bounds: float) -> Callable[[str], float]:
     return parse
 
 
-_OPTIMIZERS = {_kebab(name): cls for name, cls in optimizers.PRESETS.items()}
+def _method(text: str) -> str:
+    """Type of an option: an optimizer's name, or scikit-learn's MLP."""
+    methods = {name: cls.__name__ for name, cls in OPTIMIZERS.items()} | {"mlp": "MLP"}
+    name = kebab(text).lower()
+    if name not in methods:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(methods)}")
+    return methods[name]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,8 +131,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     add("--activation", choices=ACTIVATIONS, metavar="NAME",
         help=f"of the hidden units: {', '.join(ACTIVATIONS)} (default: relu)")
     add("--model", metavar="FILE", help="start from this saved network instead of a new one")
-    add("--optimizer", type=_kebab, choices=_OPTIMIZERS,
-        metavar="NAME", help=f"{', '.join(_OPTIMIZERS)} (default: {_DEFAULT_OPTIMIZER})")
+    add("--optimizer", type=kebab, choices=OPTIMIZERS,
+        metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: {DEFAULT_OPTIMIZER})")
     add("--learning-rate", type=_number(above=0), metavar="RATE",
         help="needed by the optimizers without a metric")
     add("--epochs", type=_integer(1), metavar="N", help="(default: 15)")
@@ -154,6 +147,11 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         help="never changes the result (default: all cores)")
     add("--dtype", choices=("float32", "float64"),
         help="(default: float32)")
+    add("--compare", type=_method, nargs="*", metavar="NAME",
+        help="then train other methods on the same split for the same time: optimizers' names, and "
+             "mlp for scikit-learn's (default: some of every sort)")
+    add("--seconds", type=_number(above=0), metavar="S",
+        help="of each method that is compared (default: what the run took, 1 at least)")
     add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
     add("--config", metavar="FILE",
@@ -171,7 +169,7 @@ def _add_reproduce(commands: Any) -> None:
     add("--runs", type=_integer(1), metavar="N", help="independent runs (default: 20)")
     add("--quick", action="store_true",
         help="3 runs, a tenth of the iterations, checked against stored intervals")
-    add("--methods", nargs="+", type=_kebab, choices=_OPTIMIZERS, metavar="NAME",
+    add("--methods", nargs="+", type=kebab, choices=OPTIMIZERS, metavar="NAME",
         help="optimizers, as `train --help` lists them; backpropagation is always among them "
              "(default: those of the paper's Table 2, Monte Carlo also with 2 draws)")
     add("--links", nargs="+", choices=("parallel", "distinct"), default=["parallel"],
@@ -188,7 +186,7 @@ def _reproduce(arguments: argparse.Namespace) -> None:
     from .experiments import ollivier, report, reproduce
 
     methods = ollivier.METHODS if arguments.methods is None else tuple(
-        ollivier.method(_OPTIMIZERS[name].__name__) for name in dict.fromkeys(arguments.methods))
+        ollivier.method(OPTIMIZERS[name].__name__) for name in dict.fromkeys(arguments.methods))
     plan = reproduce.Plan(
         methods, tuple(dict.fromkeys(arguments.links)),
         arguments.runs or (3 if arguments.quick else 20), arguments.seed,
@@ -223,174 +221,11 @@ def _info(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     config = to_toml(arguments)
+    if arguments.seconds is not None and arguments.compare is None:
+        raise ValueError("--seconds is of --compare")
     path = Path(arguments.data or "")
     if arguments.target is not None or path.suffix.lower() in SUFFIXES:
-        chosen = None if arguments.optimizer is None else _optimizer(arguments)
+        chosen = None if arguments.optimizer is None else chosen_optimizer(arguments)
         train_table(arguments, chosen, config)
-        return
-    if arguments.test is not None:
-        raise ValueError("--test is for tables; name the --target column")
-    _complete(arguments)
-    X, y, labels, name = _data(arguments.data)
-    optimizer = _optimizer(arguments)
-    from .plots import figure_class
-
-    # what the results need, before the work that makes them
-    safetensors_module()
-    figure_class()
-    kept, held = _split(arguments, y, labels.size)
-    rng = np.random.default_rng(arguments.seed)
-    net = _network(arguments, X[kept], labels.size, rng)
-    numeric_array(X, f"{name}: X", net.dtype)  # names the row of the whole data
-    folder = None if arguments.out is None else given_folder(arguments.out)
-    print(f"{name}: {kept.size} samples to train on, {held.size} held out, {X.shape[1]} raw "
-          f"features, {labels.size} classes")
-    print(net)
-    print(f"{type(optimizer).__name__}, {arguments.epochs} epochs of batches of "
-          f"{arguments.batch_size}", flush=True)
-    if optimizer.reduction == "full":
-        print(f"a full matrix of {net.n_parameters} parameters: a step takes O(parameters^3)",
-              flush=True)
-    callbacks: list[Any] = [] if sys.stderr.isatty() else [
-        _Lines(arguments.epochs, kept.size / arguments.batch_size)]
-    if arguments.patience is not None:
-        callbacks.append(EarlyStopping(arguments.patience))
-    history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
-                    batch_size=arguments.batch_size, validation=(X[held], y[held]),
-                    callbacks=callbacks, rng=rng, n_threads=arguments.threads)
-    result = _result(arguments, net, history, X[held], y[held])
-    folder = folder or new_folder(name)
-    _save(folder, net, history, result | {"labels": labels.tolist()})
-    write_atomically(folder / CONFIG, config.encode())
-    _report(result, folder, history)
-    if arguments.json:
-        print(json.dumps(result | {"folder": str(folder)}))
-
-
-def _complete(arguments: argparse.Namespace) -> None:
-    """Defaults of the options that describe a new network, which a saved one must come without."""
-    for name, default in _NEW.items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, default)
-        elif arguments.model is not None:
-            raise ValueError(f"--{name.replace('_', '-')} describes a new network; "
-                             f"{arguments.model!r} has its own")
-    for name, default in (_LOOP | {"optimizer": _DEFAULT_OPTIMIZER}).items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, default)
-
-
-class _Lines:
-    """Progress where there is no terminal for a bar: some ten lines."""
-
-    on_validation = True
-
-    def __init__(self, epochs: int, steps_per_epoch: float) -> None:
-        self._epochs, self._steps_per_epoch = epochs, steps_per_epoch
-        self._said = 0
-
-    def __call__(self, event: Event) -> None:
-        epoch = min(self._epochs, round(event.step / self._steps_per_epoch))
-        if epoch > self._said and epoch % -(-self._epochs // 10) == 0:
-            self._said = epoch
-            print(f"epoch {epoch}: batch loss {event.loss:.4g}, held-out loss "
-                  f"{event.validation:.4g}", flush=True)
-
-
-def _data(path: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Features, class indices, the label of each class, and the data's name."""
-    if path is None:
-        from .estimators import load_digits
-
-        X, y = load_digits()
-        return X, y, np.unique(y), "digits"
-    arrays = read_npz(path, ("X", "y"))
-    for name in ("X", "y"):
-        if name not in arrays:
-            raise ValueError(f"{path!r} holds no array {name!r}")
-    X = numeric_array(arrays["X"], f"{path}: X", np.float64)
-    y = arrays["y"]
-    if X.ndim != 2 or 0 in X.shape:
-        raise ValueError(f"{path}: X must have shape (n_samples, n_features); got {X.shape}")
-    if y.shape != X.shape[:1]:
-        raise ValueError(f"{path}: y must have shape ({X.shape[0]},); got {y.shape}")
-    if y.dtype.kind not in "biuU":
-        raise TypeError(f"{path}: y must hold class labels (integers or text); got {y.dtype}")
-    labels, classes, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if labels.size < 2 or counts.min() < 2:
-        raise ValueError(f"{path}: y must have at least two classes of two samples; "
-                         f"{labels[counts.argmin()].item()!r} has {counts.min()}")
-    return X, classes, labels, Path(path).stem
-
-
-def _optimizer(arguments: argparse.Namespace) -> optimizers.Optimizer:
-    cls = _OPTIMIZERS[arguments.optimizer]
-    if not cls.has_metric and arguments.learning_rate is None:
-        raise ValueError(f"--optimizer {arguments.optimizer} needs a --learning-rate")
-    return cls(learning_rate=arguments.learning_rate)
-
-
-def _split(arguments: argparse.Namespace, y: np.ndarray,
-           n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out, both with every class."""
-    from .estimators import stratified_split
-
-    n_held = math.ceil(arguments.test_share * y.size)
-    n_kept = y.size - n_held
-    if min(n_held, n_kept) < n_classes:
-        raise ValueError(f"--test-share {arguments.test_share:g} holds out {n_held} of {y.size} "
-                         f"samples; {n_classes} classes need as many on either side")
-    if arguments.batch_size > n_kept:
-        raise ValueError(f"--batch-size must be at most the {n_kept} samples to train on; got "
-                         f"{arguments.batch_size}")
-    return stratified_split(y, arguments.test_share, arguments.seed)
-
-
-def _network(arguments: argparse.Namespace, X: np.ndarray, n_classes: int,
-             rng: np.random.Generator) -> Network:
-    """A new layered network scaled to the data, or the saved one."""
-    if arguments.model is not None:
-        net = load(arguments.model)
-        if (net.n_inputs, net.n_outputs) != (X.shape[1], n_classes):
-            raise ValueError(f"{arguments.model!r} has {net.n_inputs} inputs and {net.n_outputs} "
-                             f"outputs; the data has {X.shape[1]} features and {n_classes} classes")
-        if net.interpretation not in ("softmax", "spherical"):
-            raise ValueError(f"{arguments.model!r} has {net.interpretation} outputs; classes need "
-                             "softmax or spherical ones")
-        return net
-    net = sparse_layers(X.shape[1], arguments.hidden, arguments.fan_in, n_classes,
-                        arguments.activation, "softmax", rng, arguments.dtype)
-    return net.initialize("data", rng=rng, X=X)
-
-
-def _result(arguments: argparse.Namespace, net: Network, history: History, X: np.ndarray,
-            y: np.ndarray) -> dict[str, Any]:
-    predicted = net.forward(X, n_threads=arguments.threads).argmax(axis=1)
-    seconds = float(history.seconds[-1])
-    return {
-        "accuracy": float(np.mean(predicted == y)),
-        "loss": net.loss(X, y, n_threads=arguments.threads),
-        "seconds": seconds,
-        "steps": len(history),
-        "steps_per_second": len(history) / seconds,
-        "optimizer": arguments.optimizer,
-        "seed": arguments.seed,
-        "n_edges": net.n_edges,
-        "stopped": history.stopped,
-    }
-
-
-def _save(folder: Path, net: Network, history: History, result: dict[str, Any]) -> None:
-    net.save(folder / MODEL)
-    record = json.dumps({"result": result, "history": history.to_dict()})
-    write_atomically(folder / RECORD, record.encode())
-    history.plot().figure.savefig(folder / PICTURE, dpi=150)
-
-
-def _report(result: dict[str, Any], folder: Path, history: History) -> None:
-    if history.stopped is not None:
-        print(f"stopped early ({history.stopped}) after {result['steps']} steps")
-    print(f"held-out accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f} nats; "
-          f"{result['steps']} steps in {result['seconds']:.2f} s "
-          f"({result['steps_per_second']:.0f} steps/s)")
-    print(f"model, loss curves and record: {folder}", flush=True)
+    else:
+        train_network(arguments, config)

@@ -23,6 +23,9 @@ class History:
         Time in the training loop up to the end of the step; even within what ran uninterrupted.
     validation : list of (step, loss)
         Steps done and the held-out mean loss in nats.
+    accuracy : list of (step, share)
+        At the same places, the share of the held-out samples whose class is the most probable
+        one; empty where targets are no class indices.
     stopped : None, "callback" or "interrupted"
         What ended training before its last step.
     selected : int or None
@@ -34,6 +37,7 @@ class History:
             "loss": [], "learning_rate": [], "accepted": [], "seconds": []}
         self._elapsed = 0.0
         self.validation: list[tuple[int, float]] = []
+        self.accuracy: list[tuple[int, float]] = []
         self.stopped: str | None = None
         self.selected: int | None = None
 
@@ -91,7 +95,8 @@ class History:
         return {"loss": self.loss.tolist(), "bits": self.bits.tolist(),
                 "accepted": self.accepted.tolist(), "learning_rate": self.learning_rate.tolist(),
                 "seconds": self.seconds.tolist(),
-                "validation": [list(pair) for pair in self.validation], "stopped": self.stopped,
+                "validation": [list(pair) for pair in self.validation],
+                "accuracy": [list(pair) for pair in self.accuracy], "stopped": self.stopped,
                 "selected": self.selected}
 
     def plot(self, ax: Any = None) -> Any:

@@ -46,6 +46,19 @@ def loss_curves(history: History, ax: Any = None) -> Any:
     return ax
 
 
+def curves(history: History) -> Any:
+    """Loss and, where classes were held out, their accuracy, on a matplotlib Figure."""
+    panels = 2 if history.accuracy else 1
+    figure = figure_class()(figsize=(6 * panels, 4.2), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    loss_curves(history, axes[0])
+    if history.accuracy:
+        axes[1].plot(*zip(*history.accuracy, strict=True), color="tab:orange", marker=".")
+        axes[1].set_xlabel("step")
+        axes[1].set_ylabel("held-out accuracy")
+    return figure
+
+
 def _axes(ax: Any, **options: Any) -> Any:
     if ax is not None:
         return ax
@@ -104,6 +117,32 @@ def predicted_against_true(targets: np.ndarray, predicted: np.ndarray, ax: Any =
     ax.plot(targets, predicted, ".", markersize=3, alpha=0.5)
     ax.set_xlabel("true")
     ax.set_ylabel("predicted")
+    return ax
+
+
+def comparison(points: list[dict[str, Any]], score: str, title: str, ax: Any = None) -> Any:
+    """The scores of methods by the seconds of their training; what failed is left out.
+
+    Parameters
+    ----------
+    points : list of dict
+        With "method", "seconds" and `score`; those of a method make its line.
+    """
+    ax = _axes(ax, figsize=(7, 4.4))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for point in points:
+        if np.isfinite(point.get(score, np.nan)):
+            lines.setdefault(point["method"], []).append((point["seconds"], point[score]))
+    for i, (name, line) in enumerate(lines.items()):
+        ax.plot(*zip(*line, strict=True), marker="*" if len(line) == 1 else ".", label=name,
+                color=f"C{i % 10}", linestyle="-" if i < 10 else "--")
+    if lines:
+        ax.set_xscale("log")
+        ax.legend(fontsize=7)
+    if lines and score == "r2":  # what has not begun to fit lies anywhere below
+        ax.set_ylim(bottom=max(-1.0, ax.get_ylim()[0]))
+    ax.set_xlabel("seconds of training")
+    ax.set_ylabel(title)
     return ax
 
 

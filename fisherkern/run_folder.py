@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from pathlib import Path
+from typing import Any
+
+from .io import write_atomically
 
 MODEL, RECORD, PICTURE = "model.safetensors", "run.json", "loss.png"
 CONFIG, NETWORK, HELD_OUT = "run.toml", "network.png", "held-out.png"
+COMPARISON = "comparison.png"
 
 
 def given_folder(out: str) -> Path:
@@ -16,7 +22,7 @@ def given_folder(out: str) -> Path:
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"--out: {str(folder)!r} is no folder")
-    for name in (MODEL, RECORD, PICTURE, CONFIG, NETWORK, HELD_OUT):
+    for name in (MODEL, RECORD, PICTURE, CONFIG, NETWORK, HELD_OUT, COMPARISON):
         if (folder / name).exists():
             raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,3 +40,21 @@ def new_folder(name: str) -> Path:
             continue
         return folder
     raise FileExistsError(f"{stem} and its thousand successors exist")
+
+
+def json_line(value: Any) -> str:
+    """A score that is not defined is null."""
+    return json.dumps(_defined(value))
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _defined(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_defined(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """The record of a run, whole or not at all."""
+    write_atomically(folder / RECORD, json_line(record).encode())

@@ -52,6 +52,15 @@ class Samples:
         taken = self.weights > 0
         return float(np.average(losses[taken], weights=self.weights[taken]))
 
+    def accuracy(self, net: Network, n_threads: int | None) -> float | None:
+        """Weighted share of samples whose class is the most probable one; None without classes."""
+        if self.Y.ndim != 1:
+            return None
+        outputs = forward(net, self.X, n_threads)
+        if net.interpretation == "spherical":  # probabilities go with the squares
+            outputs = np.abs(outputs)
+        return float(np.average(outputs.argmax(axis=1) == self.Y, weights=self.weights))
+
 
 def dense_samples(net: Network) -> int:
     """Samples of sparse data that are made dense at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from .optimizers import Optimizer
 from .plots import (
     calibration_curve,
     confusion_matrix,
+    curves,
     figure_class,
     network,
     predicted_against_true,
@@ -28,16 +28,19 @@ from .run_folder import (
     MODEL,
     NETWORK,
     PICTURE,
-    RECORD,
     given_folder,
+    json_line,
     new_folder,
+    write_record,
 )
+from .scoring import shown
 from .svmlight import SUFFIXES as SVMLIGHT
 from .svmlight import TARGET
 from .tables import (
     MISSING,
     check_columns,
     check_table_target,
+    encode,
     guess_task,
     known_labels,
     labels_of,
@@ -45,9 +48,6 @@ from .tables import (
     target_values,
     write_table,
 )
-
-_SCORES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2", "rmse": "root mean square "
-           "error"}
 
 
 def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
@@ -68,7 +68,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     safetensors_module()
     figure_class()
     path = Path(arguments.data)
-    if arguments.learning_rate is not None and optimizer is None:
+    if arguments.learning_rate is not None and optimizer is None and arguments.compare is None:
         raise ValueError("--learning-rate is of an --optimizer; the default one has none")
     missing = MISSING if arguments.missing is None else arguments.missing
     frame = read_table(path, missing)
@@ -92,18 +92,26 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
         "rows": len(kept), "held_out": len(held), "seed": arguments.seed}
     folder = folder or new_folder(path.stem)
     model.save(folder / MODEL)
-    record = {"result": json.loads(_json(result)),
+    record = {"result": result,
               "histories": [history.to_dict() for history in model.estimator.histories_]}
-    write_atomically(folder / RECORD, json.dumps(record).encode())
+    write_record(folder, record)
     write_atomically(folder / CONFIG, config.encode())
-    model.estimator.histories_[0].plot().figure.savefig(folder / PICTURE, dpi=150)
+    curves(model.estimator.histories_[0]).savefig(folder / PICTURE, dpi=150)
     network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
     _picture(model, held, held_path).savefig(folder / HELD_OUT, dpi=150)
-    print(f"held out: {_shown(result)}; {result['steps']} steps of each of "
+    print(f"held out: {shown(result)}; {result['steps']} steps of each of "
           f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all")
     print(f"model, loss curves and record: {folder}", flush=True)
+    if arguments.compare is not None:
+        from .compare import Split, run_comparison
+
+        split = Split(encode(model.columns, kept, path), model.targets(kept, path),
+                      encode(model.columns, held, held_path), model.targets(held, held_path))
+        given = _sizes(arguments) | {"n_threads": arguments.threads}
+        result["comparison"] = run_comparison(arguments, split, result, folder, **given)
+        write_record(folder, record)
     if arguments.json:
-        print(_json(result | {"folder": str(folder)}))
+        print(json_line(result | {"folder": str(folder)}))
 
 
 def _picture(model: Any, held: Any, path: Path) -> Any:
@@ -148,12 +156,18 @@ def _check_held(arguments: argparse.Namespace, kept: Any, held: Any, path: Path,
         known_labels(target, np.unique(labels_of(kept[arguments.target])), path)
 
 
+def _sizes(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Of the networks and batches, where they are given."""
+    given = {"hidden_layer_sizes": arguments.hidden, "fan_in": arguments.fan_in,
+             "activation": arguments.activation, "batch_size": arguments.batch_size}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _options(arguments: argparse.Namespace, optimizer: Optimizer | None) -> dict[str, Any]:
     """Of the estimator."""
-    given = {"hidden_layer_sizes": arguments.hidden, "fan_in": arguments.fan_in,
-             "activation": arguments.activation, "optimizer": optimizer,
-             "max_epochs": arguments.epochs, "batch_size": arguments.batch_size}
-    return {name: value for name, value in given.items() if value is not None} | {
+    given = {"optimizer": optimizer, "max_epochs": arguments.epochs}
+    return _sizes(arguments) | {
+        name: value for name, value in given.items() if value is not None} | {
         "random_state": arguments.seed, "n_threads": arguments.threads,
         "verbose": sys.stderr.isatty()}
 
@@ -168,17 +182,6 @@ def _columns_shown(model: Any) -> str:
                      ("numbered features", lambda c: c.kind == "numbered features"),
                      ("with missing values", lambda c: c.missing))) if names]
     return "columns of " + "; ".join(parts)
-
-
-def _json(scores: dict[str, Any]) -> str:
-    """One line; a score that is not defined is null."""
-    return json.dumps({name: None if isinstance(value, float) and not np.isfinite(value) else value
-                       for name, value in scores.items()})
-
-
-def _shown(scores: dict[str, Any]) -> str:
-    return ", ".join(f"{title} {scores[name]:.4g}" for name, title in _SCORES.items()
-                     if name in scores)
 
 
 def read_model(path: str) -> Any:
@@ -206,6 +209,6 @@ def evaluate_table(arguments: argparse.Namespace) -> None:
     frame = read_table(arguments.data, model.missing)
     scores = model.evaluate(frame, Path(arguments.data))
     if arguments.json:
-        print(_json(scores | {"rows": len(frame)}))
+        print(json_line(scores | {"rows": len(frame)}))
     else:
-        print(f"{Path(arguments.data).name}, {len(frame)} rows: {_shown(scores)}")
+        print(f"{Path(arguments.data).name}, {len(frame)} rows: {shown(scores)}")

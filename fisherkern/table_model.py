@@ -18,6 +18,7 @@ from .io import (
     write_arrays,
 )
 from .preprocessing import Inputs
+from .scoring import scores
 from .svmlight import NumberedFeatures, SparseTable
 from .tables import (
     MISSING,
@@ -123,16 +124,8 @@ class TableModel:
 
     def evaluate(self, frame: Any, path: Any) -> dict[str, float]:
         """Accuracy and mean loss in nats, or R^2 and root mean square error."""
-        features, y = encode(self.columns, frame, path), self.targets(frame, path)
-        if self.task == "regression":
-            error = self.estimator.predict(features) - y
-            spread = float(np.square(y - y.mean()).sum())
-            r2 = 1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan")
-            return {"r2": r2, "rmse": float(np.sqrt(np.square(error).mean()))}
-        log_p = self.estimator.predict_log_proba(features)
-        right = np.searchsorted(self.estimator.classes_, y)
-        return {"accuracy": float(np.mean(log_p.argmax(axis=1) == right)),
-                "loss": float(-np.mean(log_p[np.arange(y.size), right]))}
+        return scores(self.estimator, encode(self.columns, frame, path),
+                      self.targets(frame, path))
 
     def save(self, path: Any) -> None:
         """Write a safetensors file, atomically; `TableModel.load` reads it."""

@@ -290,9 +290,12 @@ class _Run:
         """The validation loss, and the parameters that it was measured at."""
         with self._averaged() as theta:
             measured, parameters = self.held_out.loss(self.net, self.n_threads), theta.copy()
+            accuracy = self.held_out.accuracy(self.net, self.n_threads)
         if self.plan.selection == "best" and measured < self.least:
             self.least, self.final, self.history.selected = measured, parameters, done
         self.history.validation.append((done, measured))
+        if accuracy is not None:
+            self.history.accuracy.append((done, accuracy))
         return measured, parameters
 
     def _next_size(self, done: int, size: int) -> int:

@@ -51,6 +51,30 @@ def test_history_has_an_entry_per_attempt(data, options, n_steps, validations):
     assert repr(history).startswith(f"<History of {n_steps} steps, loss ")
 
 
+@pytest.mark.parametrize("interpretation", ["softmax", "spherical"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_held_out_accuracy_is_of_the_most_probable_classes(interpretation, weighted):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 5)), rng.integers(3, size=200)
+    weights = rng.integers(4, size=50) if weighted else np.ones(50, int)
+    held = (X[150:], y[150:], weights) if weighted else (X[150:], y[150:])
+    net = fk.Network.layered([5, 8, 3], interpretation=interpretation, rng=rng)
+    history = fk.train(net, X[:150], y[:150], fk.optimizers.Adam(1e-2), steps=30, batch_size=10,
+                       validation=held, rng=rng)
+    assert [step for step, _ in history.accuracy] == [step for step, _ in history.validation]
+    losses = np.array([net.losses(X[150:], np.full(50, c)) for c in range(3)])
+    right = np.repeat(losses.argmin(axis=0) == y[150:], weights)
+    assert history.accuracy[-1][1] == pytest.approx(right.mean())
+    assert history.to_dict()["accuracy"] == [list(pair) for pair in history.accuracy]
+
+
+def test_targets_that_are_no_classes_have_no_accuracy(data):
+    shares = np.full((50, data.net.n_outputs), 1 / data.net.n_outputs)
+    history = fk.train(data.net, data.X, shares, fk.optimizers.Adam(1e-2), steps=3, batch_size=5, validation=0.5)
+    assert history.validation
+    assert history.accuracy == []
+
+
 def test_history_to_dict_survives_json(data):
     net, X, Y = data
     history = fk.train(net, X, Y, optimizers.Backpropagation(1e3), steps=12, validation=0.2, rng=0)

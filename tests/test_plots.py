@@ -7,6 +7,31 @@ import fisherkern as fk
 from fisherkern import plots
 
 
+def test_curves_show_the_accuracy_of_classes_alone():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    for interpretation, y in (("softmax", (X[:, 0] > 0).astype(int)), ("square", X[:, :2])):
+        net = fk.Network.layered([3, 4, 2], interpretation=interpretation, rng=rng)
+        history = fk.train(net, X, y, fk.optimizers.Adam(0.01), epochs=4, batch_size=10,
+                           validation=0.5, rng=rng)
+        axes = plots.curves(history).axes
+        assert axes[0].get_ylabel() == "loss / nats"
+        assert len(axes) == (2 if interpretation == "softmax" else 1)
+        if interpretation == "softmax":
+            np.testing.assert_array_equal(axes[1].lines[0].get_xydata(), history.accuracy)
+
+
+def test_comparison_has_a_line_for_each_method_that_did_not_fail():
+    points = [{"method": "a", "seconds": 1.0, "r2": 0.5},
+              {"method": "a", "seconds": 2.0, "r2": 0.7},
+              {"method": "b", "seconds": 1.5, "r2": -9.0}, {"method": "c", "seconds": 3.0}]
+    ax = plots.comparison(points, "r2", "R^2")
+    assert [line.get_label() for line in ax.lines] == ["a", "b"]
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[1, 0.5], [2, 0.7]])
+    assert ax.get_ylim()[0] == -1
+    assert plots.comparison([], "r2", "R^2").lines[:] == []
+
+
 def test_confusion_matrix_counts_labels_of_either_side():
     labels, predicted = np.array(["a", "a", "b"]), np.array(["a", "c", "b"])
     ax = plots.confusion_matrix(labels, predicted)

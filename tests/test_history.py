@@ -70,7 +70,8 @@ def test_held_out_accuracy_is_of_the_most_probable_classes(interpretation, weigh
 
 def test_targets_that_are_no_classes_have_no_accuracy(data):
     shares = np.full((50, data.net.n_outputs), 1 / data.net.n_outputs)
-    history = fk.train(data.net, data.X, shares, fk.optimizers.Adam(1e-2), steps=3, batch_size=5, validation=0.5)
+    history = fk.train(data.net, data.X, shares, fk.optimizers.Adam(1e-2), steps=3, batch_size=5,
+                       validation=0.5)
     assert history.validation
     assert history.accuracy == []
 

@@ -96,7 +96,7 @@ _PARAMETERS = """
         `fit` goes on from the networks of the last one instead of new ones.
     random_state : None, int or numpy.random.RandomState
     n_threads : int, optional
-        Never changes the result.
+        Never changes the result. None: all cores, or fewer where other work makes those faster.
     verbose : bool
         Show a progress bar for each run.
 """
@@ -173,8 +173,7 @@ class _SparseNet(BaseEstimator):
         Y, weights = self._encoded(y, weights, state)
         if not again and classes is None:
             self._check_classes(Y, weights, state)
-        X = state["_inputs"](X, self._dtype())
-        samples = self._scaled(distinct(X, Y, weights), state)
+        samples = self._scaled(distinct(state["_inputs"](X, self._dtype()), Y, weights), state)
         strata = samples.Y if samples.Y.ndim == 1 else np.zeros(samples.Y.shape[0], int)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
         settings = recipe.settings(self, samples, self._output_layer(state),

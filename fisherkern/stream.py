@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from . import _loop
 from .network import Network
 from .optimizers import Optimizer
+from .pace import Pace
 from .samples import Batches, Samples, checked_samples, dense_rows
 from .schedule import averaging_weights, make_plan
 from .training import start_trainer
@@ -38,6 +40,7 @@ class Stream:
         self.n_steps = self._n_averaged = 0
         self.average = net  # what the steps so far have come to
         self._trainer: Any = None
+        self._pace: Any = None
         self._waiting: tuple[np.ndarray, np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,6 +68,7 @@ class Stream:
                              _PRIOR if self.with_prior else None, averaging=True)
             self._trainer = start_trainer(self.net, Samples(X, Y, None), optimizer, plan,
                                           self.trust_radius, None, self.n_threads)
+            self._pace = Pace(self._trainer.batch.n_threads, adapts=self.n_threads is None)
             self._n_averaged = 0
         trainer = self._trainer
         trainer.set_data(X, Y)
@@ -72,16 +76,25 @@ class Stream:
         if optimizer.kind == "monte_carlo":
             random = trainer.batch.random_numbers(rng, X.shape[0])
         before, seen = self.net.theta.copy(), (self.n_steps + n_steps) * self.batch_size
-        prior = np.full(n_steps, _PRIOR / (16 * seen))
+        prior = np.full(n_steps, _PRIOR / (16 * seen)) if self.with_prior else None
         rate = 1.0 if optimizer.has_metric else optimizer.learning_rate
-        done, status = trainer.run(
-            np.arange(X.shape[0]), np.full(n_steps, rate), np.empty(n_steps), np.empty(n_steps),
-            np.empty(n_steps, np.uint8), random, prior if self.with_prior else None,
-            averaging_weights(self._n_averaged, self._n_averaged + n_steps))
-        if status != _loop.STATUS_OK:
-            self.net.theta[:], self._trainer = before, None
-            raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite at step {done} "
-                                     "of this part, which is left out")
+        shares = averaging_weights(self._n_averaged, self._n_averaged + n_steps)
+        done = 0
+        while done < n_steps:
+            size = self._pace.size(n_steps - done)
+            steps = slice(done, done + size)
+            rows = np.arange(done * self.batch_size, (done + size) * self.batch_size)
+            start = time.monotonic()
+            n_done, status = trainer.run(
+                rows, np.full(size, rate), np.empty(size), np.empty(size), np.empty(size, np.uint8),
+                None if random is None else random[rows],
+                None if prior is None else prior[steps], shares[steps], self._pace.n_threads)
+            self._pace.report(size, time.monotonic() - start)
+            if status != _loop.STATUS_OK:
+                self.net.theta[:], self._trainer = before, None
+                raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite at step "
+                                         f"{done + n_done} of this part, which is left out")
+            done += size
         self._n_averaged += n_steps
         self.n_steps += n_steps
         self.average = self.net.copy()

@@ -75,6 +75,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     target = target_values(frame, arguments.target, path)
     task = guess_task(target) if arguments.task == "auto" else arguments.task
     kept, held, held_path = _parts(arguments, frame, path, task, missing)
+    del frame, target  # large
     _check_held(arguments, kept, held, held_path, task)
     folder = None if arguments.out is None else given_folder(arguments.out)
     said = " (guessed)" if arguments.task == "auto" else ""

@@ -20,11 +20,11 @@ from .io import check_target
 from .metrics import draw_targets
 from .network import Network, raise_fault
 from .optimizers import Optimizer, frozen_bytes, make_trainer
+from .pace import Pace
 from .samples import Batches, Samples, checked_samples, dense_rows, dense_samples, split
 from .schedule import Plan, averaging_weights, make_plan
 
 # seconds of work between two looks at Ctrl-C, progress and callbacks
-_CHUNK_SECONDS = 0.05
 _CHECKPOINT_SECONDS = 30.0
 # the noise variance of a square loss never falls below this share of the targets' variance
 _NOISE_FLOOR = 1e-4
@@ -99,7 +99,8 @@ def train(net: Network, X: Any, Y: Any, optimizer: Optimizer, *, steps: int | No
     rng : None, int or numpy.random.Generator
         Of the batches, the held-out share and the targets that a Monte Carlo metric draws.
     n_threads : int, optional
-        Never changes the result.
+        Never changes the result. None: all cores allowed to the process, or fewer where other work
+        on them makes those faster.
 
     Returns
     -------
@@ -233,6 +234,7 @@ class _Run:
         self.random_numbers = plan.batch_size * trainer.batch.n_draws * net.n_outputs
         self.held_out, self.callbacks, self.checkpoint = held_out, callbacks, checkpoint
         self.n_threads = n_threads
+        self.pace = Pace(trainer.batch.n_threads, adapts=n_threads is None)
         self.every_step = any(not getattr(callback, "on_validation", False)
                               for callback in callbacks)
         self.history = History()
@@ -241,20 +243,20 @@ class _Run:
 
     def go(self, progress: bool | None) -> History:
         bar = _progress_bar(progress, self.plan.last_step)
-        done, size = 0, 1
+        done = 0
         try:
             with _Interrupt() as interrupt:
                 while done < self.plan.last_step and self.history.stopped is None:
-                    size = self._next_size(done, size)
+                    size = self.pace.size(self._steps_to_next_look(done))
                     start = time.monotonic()
                     self._chunk(done, size)
                     done += size
                     spent = time.monotonic() - start
                     self.history.extend_seconds(size, spent)
+                    self.pace.report(size, spent)
                     self._after(done)
                     bar.update(size)
                     bar.set_postfix_str(f"loss {self.history.last_loss:.4g}", refresh=False)
-                    size = max(1, int(size * min(4.0, _CHUNK_SECONDS / max(spent, 1e-6))))
                     if interrupt.asked:
                         self.history.stopped = "interrupted"
         finally:
@@ -298,9 +300,9 @@ class _Run:
             self.history.accuracy.append((done, accuracy))
         return measured, parameters
 
-    def _next_size(self, done: int, size: int) -> int:
-        """Steps until the next look: the end, a callback, an evaluation, or enough time."""
-        size = min(size, self.plan.last_step - done)
+    def _steps_to_next_look(self, done: int) -> int:
+        """At the end, by a callback or an evaluation, or for new data."""
+        size = self.plan.last_step - done
         if self.every_step:
             return 1
         if self.held_out is not None:
@@ -326,7 +328,8 @@ class _Run:
         n_done, status = self.trainer.run(
             places, self.plan.factors(done, done + size), losses, rates, accepted, random,
             self._priors(done, done + size),
-            averaging_weights(done, done + size) if self.plan.averaging else None)
+            averaging_weights(done, done + size) if self.plan.averaging else None,
+            self.pace.n_threads)
         if status == _loop.STATUS_OK:
             if self.trainer.cancelled_before:
                 self.history.cancel_last()

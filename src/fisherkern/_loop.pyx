@@ -225,7 +225,7 @@ cdef class Trainer:
 
     def run(self, const int64_t[::1] samples, const double[::1] factors, double[::1] losses,
             double[::1] rates, uint8_t[::1] accepted, random=None,
-            const double[::1] priors=None, const double[::1] averaging=None):
+            const double[::1] priors=None, const double[::1] averaging=None, int n_threads=0):
         """Attempt `len(losses)` steps; returns how many were done and a status.
 
         samples : rows of each step's batch, one after the other; one batch in whole-batch mode
@@ -234,9 +234,12 @@ cdef class Trainer:
         priors : the prior's precision over fan_in range^2, one per step, where there is one
         averaging : share of each step's theta in the average, where there is one
         random : numbers that draw each step's targets, as `Pass.random_numbers`, step by step
+        n_threads : of those that there are; 0: all
         """
         cdef LoopView* v = &self.view
-        cdef int n_threads = self.batch.n_threads
+        if n_threads <= 0 or n_threads > self.batch.n_threads:
+            n_threads = self.batch.n_threads
+        v.n_threads = n_threads
         v.n_steps = losses.shape[0]
         if v.n_steps == 0:
             return 0, OK
@@ -271,6 +274,7 @@ cdef class Trainer:
         given; changes nothing but this object's state."""
         cdef LoopView* v = &self.view
         cdef int n_threads = self.batch.n_threads
+        v.n_threads = n_threads
         cdef double loss, rate
         cdef double factor = 0
         cdef uint8_t accepted

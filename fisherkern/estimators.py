@@ -93,7 +93,7 @@ _PARAMETERS = """
         A ready definition in place of `hidden_layer_sizes`, `fan_in` and `activation`. Its inputs
         take the features as they are. Its parameters are drawn anew, unless with warm_start.
     warm_start : bool
-        `fit` goes on from the networks of the last one instead of new ones.
+        `fit` goes on from the networks of the last one, whatever sizes are set now.
     random_state : None, int or numpy.random.RandomState
     n_threads : int, optional
         Never changes the result. None: all cores, or fewer where other work makes those faster.

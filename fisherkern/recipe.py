@@ -153,6 +153,8 @@ def _selection(given: Any, samples: Samples, networks: list[Network] | None,
     """How the place is chosen, and for how many networks."""
     count = None if _is_auto(given.n_networks) else positive_integer(given.n_networks, "n_networks")
     if networks is not None:
+        if count not in (None, len(networks)):
+            raise ValueError(f"n_networks = {count}, but warm_start goes on with {len(networks)}")
         count = len(networks)
     n = samples.Y.shape[0]
     enough = n >= _MANY_SAMPLES or count == 1

@@ -13,7 +13,12 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import average_precision_score
-from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    cross_val_score,
+    train_test_split,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
@@ -267,6 +272,9 @@ def test_warm_start_goes_on(wine):
     assert all(np.array_equal(net.theta, theta) for net, theta in zip(first, before, strict=True))
     with pytest.raises(ValueError, match=r"y holds the class 5, which is none of \[0, 1, 2\]"):
         model.fit(X, y + 5)
+    model.set_params(n_networks=len(first) + 1)
+    with pytest.raises(ValueError, match=rf"n_networks = {len(first) + 1}, but warm_start goes on"):
+        model.fit(X, y)
     assert model.predict(held).max() <= 2
 
 
@@ -408,8 +416,12 @@ def test_sample_weight_is_routed(wine):
     with sklearn.config_context(enable_metadata_routing=True):
         routed = classifier().set_fit_request(sample_weight=True)
         routed = routed.set_score_request(sample_weight=True)
-        scores = cross_val_score(routed, X, y, cv=3, params={"sample_weight": np.arange(y.size)})
-    assert np.isfinite(scores).all()
+        weights = np.arange(y.size) % 4
+        scores = cross_val_score(routed, X, y, cv=3, params={"sample_weight": weights})
+    folds = StratifiedKFold(3).split(X, y)
+    assert scores.tolist() == [
+        classifier().fit(X[kept], y[kept], weights[kept]).score(X[held], y[held], weights[held])
+        for kept, held in folds]
 
 
 def test_import_of_the_package_leaves_scikit_learn_alone():

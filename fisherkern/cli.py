@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import load, show_config
+from . import Network, load, show_config
+from ._config import config
 from ._validation import available_threads, finite_number
 from .interpretations import ACTIVATIONS
 from .io import TABLE_FORMAT, kind_of
 from .network_commands import DEFAULT_OPTIMIZER, OPTIMIZERS, chosen_optimizer, kebab, train_network
 from .run_config import read_config, to_toml
+from .run_folder import json_line
 from .table_commands import evaluate_table, predict_table, read_model, train_table
 from .tables import MISSING, SUFFIXES
 
+_JSON = "one line of JSON on standard output"
 _USAGE_ERROR = 2
 _MOST = 2**31 - 1
 
@@ -77,6 +81,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fisherkern: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # nobody reads on, as behind `| head`; nor could the last flush write
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, MemoryError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         print("fisherkern: error:", message, file=sys.stderr)
@@ -90,6 +97,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     info = commands.add_parser("info", help="versions, kernels and threads of this installation")
     info.add_argument("model", nargs="?", help="describe this model file instead")
+    info.add_argument("--json", action="store_true", help=_JSON)
     info.set_defaults(command=_info)
     _add_reproduce(commands)
     for name, action, text in (("predict", predict_table, "predictions for the rows of a table"),
@@ -100,8 +108,8 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         if name == "predict":
             use.add_argument("--out", metavar="FILE",
                              help=".csv, .tsv or .parquet (default: CSV on standard output)")
-        else:
-            use.add_argument("--json", action="store_true", help="one line of JSON")
+        use.add_argument("--json", action="store_true",
+                         help="one line of JSON for each row" if name == "predict" else _JSON)
         use.set_defaults(command=action)
     run = commands.add_parser(
         "train", help="train sparse networks",
@@ -153,7 +161,7 @@ def _parser() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     add("--seconds", type=_number(above=0), metavar="S",
         help="of each method that is compared (default: what the run took, 1 at least)")
     add("--out", metavar="FOLDER", help="for the results (default: a new one in fisherkern-runs)")
-    add("--json", action="store_true", help="end with one line of JSON on standard output")
+    add("--json", action="store_true", help=f"end with {_JSON}")
     add("--config", metavar="FILE",
         help="TOML file of these options, as each run leaves one; what is given beside it wins")
     return parser, run
@@ -180,6 +188,7 @@ def _add_reproduce(commands: Any) -> None:
     add("--out", metavar="FOLDER", help="for the results; runs that it holds are not done again "
                                         "(default: fisherkern-runs/ollivier, or "
                                         "ollivier-quick)")
+    add("--json", action="store_true", help=f"end with {_JSON}")
 
 
 def _reproduce(arguments: argparse.Namespace) -> None:
@@ -209,14 +218,32 @@ def _reproduce(arguments: argparse.Namespace) -> None:
         n = len(reproduce.checkable(rows))
         print(f"all of {n} means lie where a quick run's should" if n else
               "no mean to check: the stored ones are of the paper's methods and parallel links")
+    if arguments.json:
+        print(json_line({"folder": str(folder), "results": rows}))
 
 
 def _info(arguments: argparse.Namespace) -> None:
     if arguments.model is None:
-        show_config()
+        if arguments.json:
+            print(json_line(config()))
+        else:
+            show_config()
+        return
+    if kind_of(arguments.model) == TABLE_FORMAT:
+        model = read_model(arguments.model)
+        values = {"target": model.target, "task": model.task,
+                  "columns": [column.name for column in model.columns],
+                  "networks": [_values(net) for net in model.estimator.networks_]}
     else:
-        reader = read_model if kind_of(arguments.model) == TABLE_FORMAT else load
-        print(reader(arguments.model))
+        model = load(arguments.model)
+        values = _values(model)
+    print(json_line(values) if arguments.json else model)
+
+
+def _values(net: Network) -> dict[str, Any]:
+    """What a network is."""
+    names = ("n_inputs", "n_units", "n_edges", "n_outputs", "n_parameters", "interpretation")
+    return {name: getattr(net, name) for name in names} | {"dtype": net.dtype.name}
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -198,10 +198,13 @@ def predict_table(arguments: argparse.Namespace) -> None:
     if arguments.out is not None:
         check_table_target(arguments.out)
     predicted = model.predict(read_table(arguments.data, model.missing), Path(arguments.data))
-    if arguments.out is None:
-        predicted.to_csv(sys.stdout, index=False)
-    else:
+    if arguments.out is not None:
         write_table(predicted, arguments.out)
+    if arguments.json:
+        predicted.to_json(sys.stdout, orient="records", lines=True, double_precision=15,
+                          force_ascii=False)
+    elif arguments.out is None:
+        predicted.to_csv(sys.stdout, index=False)
 
 
 def evaluate_table(arguments: argparse.Namespace) -> None:

@@ -34,6 +34,15 @@ def command(folder, *arguments, wait=True):
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
+def test_a_reader_that_stops_is_no_fault(tmp_path):
+    with subprocess.Popen(
+            [sys.executable, "-m", "fisherkern", "info"], cwd=tmp_path, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}) as process:
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
+
+
 def result(finished):
     """The JSON of a run's last line."""
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -183,6 +192,9 @@ def test_info_shows_the_build_and_a_model(tmp_path):
     net = fk.Network.layered([3, 2], rng=0)
     net.save(tmp_path / "net.safetensors")
     assert command(tmp_path, "info", "net.safetensors").stdout == f"{net!r}\n"
+    told = json.loads(command(tmp_path, "info", "net.safetensors", "--json").stdout)
+    assert (told["n_edges"], told["dtype"]) == (net.n_edges, net.dtype.name)
+    assert json.loads(command(tmp_path, "info", "--json").stdout)["fisherkern"] == fk.__version__
 
 
 # --- faults ---------------------------------------------------------------------------------------

@@ -198,6 +198,11 @@ def test_train_predict_and_evaluate(run, folder):
     assert (predicted.kind == frame.kind).mean() > 0.9
     said = run("predict", "out/model.safetensors", "new.parquet")
     assert said.splitlines()[0] == "kind,p(b),p(c),p(Ätna)"
+    lines = run("predict", "out/model.safetensors", "new.parquet", "--json").splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == predicted.kind.tolist()
+    assert json.loads(lines[0])["p(b)"] == pytest.approx(float(predicted["p(b)"][0]), rel=1e-9)
+    told = json.loads(run("info", "out/model.safetensors", "--json"))
+    assert (told["target"], told["task"], len(told["columns"])) == ("kind", "classification", 14)
     scores = json.loads(run("evaluate", "out/model.safetensors", "wine.csv", "--json"))
     assert scores["accuracy"] == (predicted.kind == frame.kind).mean()
     assert f"accuracy {scores['accuracy']:.4g}, loss" in run(

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..estimators import sklearn_module
 from .marks import parse_target, update
-from .realdata import METHODS, one_thread
+from .realdata import METHODS, one_thread, seconds_shown
 from .runner import compute_all
 
 SIZES = (20_000, 60_000, 200_000)
@@ -65,8 +65,7 @@ def table(results: dict[str, np.ndarray]) -> str:
             "|---|" + "--:|" * len(SIZES)]
     for method in SHOWN:
         scores = [results[Trial(size, method).key] for size in SIZES]
-        cells = [f"{accuracy:.3f} ({seconds:.2g})" if seconds < 10 else
-                 f"{accuracy:.3f} ({seconds:.0f})" for accuracy, seconds in scores]
+        cells = [f"{accuracy:.3f} ({seconds_shown(seconds)})" for accuracy, seconds in scores]
         rows.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -162,7 +162,11 @@ def _cell(results: dict[str, np.ndarray], data: str, name: str, count: int) -> s
     raw_score, other_score = (np.nanmax([scores[i] for scores in best]) for i in (0, 1))
     shown = " / ".join(f"{score:.3f}" if score > -1 else "below -1"
                        for score in (raw_score, other_score))
-    return f"{shown} ({sum(scores[2] for scores in best) / len(best):.2g})"
+    return f"{shown} ({seconds_shown(sum(scores[2] for scores in best) / len(best))})"
+
+
+def seconds_shown(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
 
 
 def short_table(results: dict[str, np.ndarray], seeds: dict[str, int]) -> str:

@@ -17,7 +17,7 @@ from .io import (
     read_arrays,
     write_arrays,
 )
-from .preprocessing import Inputs
+from .preprocessing import Inputs, Tails
 from .tables import (
     MISSING,
     Column,
@@ -140,7 +140,7 @@ class TableModel:
             networks.append(definition)
             arrays |= {f"{i}.{name}": part for name, part in parts.items()}
         inputs = estimator._inputs
-        arrays |= {"scale": inputs.scale, "centre": inputs.centre}
+        arrays |= {"scale": inputs.scale, "centre": inputs.centre} | vars(inputs.tails)
         fitted = {"task": self.task, "target": self.target, "networks": networks,
                   "columns": [asdict(column) for column in self.columns],
                   "n_steps": estimator.n_steps_, "missing": list(self.missing)}
@@ -170,7 +170,9 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
         for i, definition in enumerate(fitted["networks"])]
     columns = [Column(**column) for column in fitted["columns"]]
     width = sum(column.width for column in columns)
-    estimator._inputs = Inputs(_vector(arrays, "centre", width), _vector(arrays, "scale", width))
+    centre, scale, *tails = (_vector(arrays, name, width)
+                             for name in ("centre", "scale", "median", "spread", "limit"))
+    estimator._inputs = Inputs(centre, scale, Tails(*tails))
     estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
     if fitted["task"] == "classification":
         estimator.classes_, estimator._multilabel = np.array(fitted["classes"]), False

@@ -51,7 +51,8 @@ def stratified_split(labels: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
 _PARAMETERS = """
     Features may have any unit and origin: training does not depend on them, nor is there a learning
-    rate to choose. Settings that are "auto" follow the size of the data.
+    rate to choose. Tails that are heavy are drawn in. Settings that are "auto" follow the size of
+    the data.
 
     Parameters
     ----------
@@ -169,10 +170,12 @@ class _SparseNet(BaseEstimator):
         if weights is not None:
             X, y, weights = (rows[weights > 0] for rows in (X, y, weights))
         state = {name: getattr(self, name) for name in self._STATE} if again else (
-            self._learned(y, classes) | {"_inputs": self._new_inputs(X)})
+            self._learned(y, classes))
         Y, weights = self._encoded(y, weights, state)
         if not again and classes is None:
             self._check_classes(Y, weights, state)
+        if not again:
+            state["_inputs"] = self._new_inputs(X, weights)
         samples = self._scaled(distinct(state["_inputs"](X, self._dtype()), Y, weights), state)
         strata = samples.Y if samples.Y.ndim == 1 else np.zeros(samples.Y.shape[0], int)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
@@ -221,8 +224,8 @@ class _SparseNet(BaseEstimator):
         """Samples to train on, and what that adds to the outputs."""
         return samples, None
 
-    def _new_inputs(self, X: Any) -> Inputs:
-        return Inputs.of(X) if self.network is None else Inputs.raw(X.shape[1])
+    def _new_inputs(self, X: Any, weights: np.ndarray | None) -> Inputs:
+        return Inputs.of(X, weights) if self.network is None else Inputs.raw(X.shape[1])
 
     # --- predicting -----------------------------------------------------------------------------
 

@@ -1,9 +1,12 @@
-"""What stands between a table of numbers and a network: units of the features, equal samples."""
+"""What stands between a table of numbers and a network: units and tails of the features, equal
+samples."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -12,28 +15,97 @@ from .samples import Samples
 
 # rows that are scaled at a time
 _BLOCK = 4096
+# a feature of which this share is further than _FAR spreads from the median has heavy tails: they
+# begin at _NEAR spreads, others at _FAR
+_TAIL_SHARE, _FAR, _NEAR = 1e-3, 60.0, 3.0
+_MIDDLE, _MIDDLE_AND_TAIL = np.array([0.5]), np.array([0.5, 1 - _TAIL_SHARE])
+_MOST = float(np.finfo(np.float64).max)
+# sums of weights that differ by less are equal: their rounding depends on the samples' order
+_TIE = 1e-9
 Rows = np.ndarray | scipy.sparse.csr_array
 
 
 @dataclass(frozen=True)
+class Tails:
+    """Entries further from their feature's median than a limit, whose distance grows from there
+    only as its logarithm: limit + spread log(1 + (distance - limit) / spread)."""
+
+    median: np.ndarray  # 0 of sparse samples
+    spread: np.ndarray  # half the median distance of those that are not at the median
+    limit: np.ndarray  # half of it too, so that no distance overflows
+
+    @classmethod
+    def of(cls, X: Rows, weights: np.ndarray | None) -> Tails:
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        if scipy.sparse.issparse(X):
+            X = X.tocsc()
+            halves, weights = X.data.astype(np.float64) / 2, weights[X.indices]
+            parts = [slice(*ends) for ends in pairwise(X.indptr.tolist())]
+            tails = [_tails(halves[part], weights[part], 0.0) for part in parts]
+        else:
+            tails = [_tails(column.astype(np.float64) / 2, weights) for column in X.T]
+        return cls(*np.array(tails).T.copy())
+
+    def __call__(self, X: np.ndarray, features: Any = ...) -> np.ndarray:
+        """Entries of these features, in float64 where any lies in the tails."""
+        halves = X / 2 - self.median[features] / 2
+        far = np.nonzero(np.abs(halves) > self.limit[features])
+        if not far[0].size:
+            return X
+        median, spread, limit = (np.broadcast_to(values[features], X.shape)[far]
+                                 for values in (self.median, self.spread, self.limit))
+        beyond = np.log(spread + np.abs(halves[far]) - limit) - np.log(spread)
+        out = X.astype(np.float64)
+        out[far] = 2 * (median / 2 + np.copysign(limit + spread * beyond, halves[far]))
+        return out
+
+
+def _tails(halves: np.ndarray, weights: np.ndarray,
+           middle: float | None = None) -> tuple[float, float, float]:
+    """Median, spread and limit of a feature; the half of its median may be known."""
+    if middle is None:
+        (middle,) = _quantiles(halves, weights, _MIDDLE)
+    distance = np.abs(halves - middle)
+    apart = (distance > 0) & (weights > 0)
+    if not apart.any():
+        return 2 * middle, 1.0, _MOST
+    spread, tail = _quantiles(distance[apart], weights[apart], _MIDDLE_AND_TAIL)
+    limit = spread * (_NEAR if tail / _FAR > spread else _FAR)
+    return 2 * middle, spread, min(limit, _MOST)
+
+
+def _quantiles(values: np.ndarray, weights: np.ndarray, shares: np.ndarray) -> list[float]:
+    """Weighted; halfway between two where either would do."""
+    order = np.argsort(values)
+    sums = np.cumsum(weights[order])
+    goals = shares * sums[-1]
+    first = sums.searchsorted(goals * (1 - _TIE))
+    last = np.minimum(sums.searchsorted(goals * (1 + _TIE), side="right"), order.size - 1)
+    return ((values[order[first]] + values[order[last]]) / 2).tolist()
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """(x - centre) / scale of each feature. Training does not depend on that; rounding does, in
-    float32."""
+    """(x - centre) / scale of each feature, its tails drawn in. Training does not depend on centre
+    and scale; rounding does, in float32."""
 
     centre: np.ndarray | None  # None: the zeros of sparse samples stay zeros
     scale: np.ndarray
+    tails: Tails | None = None  # None: as they are
 
     @classmethod
-    def of(cls, X: Rows) -> Inputs:
+    def of(cls, X: Rows, weights: np.ndarray | None = None) -> Inputs:
         """By the range of each feature, which becomes [-1, 1]."""
+        tails = Tails.of(X, weights)
         if scipy.sparse.issparse(X):
-            centre, scale = None, np.ravel(abs(X).max(axis=0).toarray()).astype(np.float64)
+            largest = np.ravel(abs(X).max(axis=0).toarray())
+            centre, scale = None, tails(largest).astype(np.float64)
         else:
-            low, high = X.min(axis=0).astype(np.float64), X.max(axis=0).astype(np.float64)
+            low, high = (tails(x).astype(np.float64) for x in (X.min(axis=0), X.max(axis=0)))
             scale = high / 2 - low / 2  # their difference might overflow
             centre = low + scale
         scale[scale == 0] = 1
-        return cls(centre, scale)
+        return cls(centre, scale, tails)
 
     @classmethod
     def raw(cls, n_features: int) -> Inputs:
@@ -43,14 +115,15 @@ class Inputs:
         """Inputs of a network, computed in float64."""
         if scipy.sparse.issparse(X):
             if self.centre is None:
-                data = (X.data / self.scale[X.indices]).astype(dtype)
+                data = X.data if self.tails is None else self.tails(X.data, X.indices)
+                data = (data / self.scale[X.indices]).astype(dtype)
                 return scipy.sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)
             X = X.toarray()
         out = np.empty(X.shape, dtype)
         for first in range(0, X.shape[0], _BLOCK):
             rows = slice(first, first + _BLOCK)
-            centred = X[rows] if self.centre is None else X[rows] - self.centre
-            out[rows] = centred / self.scale
+            block = X[rows] if self.tails is None else self.tails(X[rows])
+            out[rows] = (block if self.centre is None else block - self.centre) / self.scale
         return out
 
 

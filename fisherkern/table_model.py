@@ -17,7 +17,7 @@ from .io import (
     read_arrays,
     write_arrays,
 )
-from .preprocessing import Inputs
+from .preprocessing import Inputs, Tails
 from .scoring import scores
 from .svmlight import NumberedFeatures, SparseTable
 from .tables import (
@@ -135,7 +135,7 @@ class TableModel:
             networks.append(definition)
             arrays |= {f"{i}.{name}": part for name, part in parts.items()}
         inputs = estimator._inputs
-        arrays |= {"scale": inputs.scale}
+        arrays |= {"scale": inputs.scale} | vars(inputs.tails)
         if inputs.centre is not None:
             arrays |= {"centre": inputs.centre}
         fitted = {"task": self.task, "target": self.target, "networks": networks,
@@ -169,7 +169,8 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
                for column in fitted["columns"]]
     width = sum(column.width for column in columns)
     centre = None if isinstance(columns[0], NumberedFeatures) else _vector(arrays, "centre", width)
-    estimator._inputs = Inputs(centre, _vector(arrays, "scale", width))
+    scale, *tails = (_vector(arrays, name, width) for name in ("scale", "median", "spread", "limit"))
+    estimator._inputs = Inputs(centre, scale, Tails(*tails))
     estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
     if fitted["task"] == "classification":
         estimator.classes_, estimator._multilabel = np.array(fitted["classes"]), False

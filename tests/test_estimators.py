@@ -95,6 +95,23 @@ def test_many_samples_take_a_held_out_share_and_are_trained_anew():
     assert len({net.edges.tobytes() for net in model.networks_}) == 3
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_outliers_do_not_hide_the_rest(sign):
+    X, y = datasets.make_classification(2000, 20, n_informative=8, random_state=0)
+    X[np.random.default_rng(0).random(X.shape) < 0.002] *= sign * 1e6
+    model = fk.SparseNetClassifier(random_state=0).fit(sign * X[:1500] + 3, y[:1500])
+    assert model.score(sign * X[1500:] + 3, y[1500:]) > 0.88
+
+
+def test_weights_are_repeated_samples_where_tails_are_heavy(wine):
+    X, held, y, _ = wine
+    X, held = np.exp(5 * X / X.std(axis=0)), np.exp(5 * held / X.std(axis=0))
+    weight = np.random.default_rng(0).integers(1, 4, y.size)
+    rows = np.random.default_rng(1).permutation(np.repeat(np.arange(y.size), weight))
+    np.testing.assert_array_equal(classifier().fit(X, y, weight).predict_proba(held),
+                                  classifier().fit(X[rows], y[rows]).predict_proba(held))
+
+
 # --- what y may be --------------------------------------------------------------------------------
 
 
@@ -241,10 +258,13 @@ def test_ready_network(wine):
     net = fk.Network.layered([13, 30, 3], fan_in=[5, 30], interpretation="softmax", rng=0,
                              activation=["tanh"] * 30 + ["identity"] * 3)
     before = net.theta.copy()
-    model = classifier(network=net, max_steps=600).fit(X, y)
+    model, held = classifier(network=net, max_steps=600).fit(X, y), held.copy()
     assert model.score(held, held_y) > 0.85
     assert all(np.array_equal(one.edges, net.edges) for one in model.networks_)
     np.testing.assert_array_equal(net.theta, before)
+    held[0] = 1e6
+    np.testing.assert_array_equal(np.mean([one.forward(held) for one in model.networks_], axis=0),
+                                  model.decision_function(held))
     with pytest.raises(ValueError, match=r"network must have 13 inputs and 2 softmax outputs"):
         classifier(network=net).fit(X, y == 0)
 

@@ -168,3 +168,96 @@ def test_inputs_hold_features_of_any_unit_and_origin(unit):
                                   [[-1, -1, 0], [1, 1, 0]])
     sparse = scipy.sparse.csr_array(X)
     np.testing.assert_allclose(abs(Inputs.of(sparse)(sparse, np.float64)).max(axis=0).toarray(), 1)
+
+
+def heavy_features(n=2000):
+    """Of light tails, log-normal, Cauchy, a few outliers, mostly one value, and constant."""
+    rng = np.random.default_rng(9)
+    X = rng.standard_normal((n, 6))
+    X[:, 1] = np.exp(3 * X[:, 1])
+    X[:, 2] = rng.standard_cauchy(n)
+    X[::300, 3] *= 1e6
+    X[:, 4] = np.where(rng.random(n) < 0.1, np.exp(3 * X[:, 4]), 7.0)
+    X[:, 5] = 3.0
+    return X
+
+
+def test_tails_are_drawn_in_beyond_their_limit():
+    X = np.concatenate([np.linspace(-1, 1, 2001), [1e3, -1e6]])[:, None]
+    tails = Inputs.of(X).tails
+    spread = 1002 / 2000
+    np.testing.assert_allclose([tails.median, 2 * tails.spread, 2 * tails.limit],
+                               [[0.0], [spread], [60 * spread]], atol=1e-12)
+    X[0] = -1e3  # more than one entry of a thousand
+    tails = Inputs.of(X).tails
+    np.testing.assert_allclose(2 * tails.limit, 3 * 2 * tails.spread)
+    spread, limit = 2 * tails.spread[0], 2 * tails.limit[0]
+    x = np.array([0.0, limit, -limit * (1 + 1e-9), 10.0, -1e6, 1e300])
+    beyond = np.log1p(np.maximum(np.abs(x) - limit, 0) / spread)
+    np.testing.assert_allclose(tails(x[:, None])[:, 0], np.where(
+        np.abs(x) > limit, np.sign(x) * (limit + spread * beyond), x))
+    assert (np.diff(tails(np.linspace(-9, 9, 10**4)[:, None]), axis=0) > 0).all()
+
+
+def test_features_of_light_tails_are_only_scaled():
+    X = np.random.default_rng(10).standard_normal((500, 3)).astype(np.float32)
+    inputs = Inputs.of(X)
+    low, high = (x.astype(np.float64) for x in (X.min(axis=0), X.max(axis=0)))
+    np.testing.assert_array_equal(inputs.scale, high / 2 - low / 2)
+    np.testing.assert_array_equal(inputs(X, np.float64), (X - inputs.centre) / inputs.scale)
+
+
+@pytest.mark.parametrize("factor", [1e5, -1e-3])
+def test_tails_have_no_unit_nor_origin(factor):
+    X = heavy_features()
+    shift = np.array([5, -10, 3, 0.1, 100, 0])
+    moved = factor * (X + shift)
+    one, two = (Inputs.of(x)(x, np.float64) for x in (X, moved))
+    np.testing.assert_allclose(two, np.sign(factor) * one, rtol=1e-9, atol=1e-12)
+    assert (one.std(axis=0)[:5] > 0.03).all()  # not crushed
+    wide = (X - X.min(axis=0)) / np.maximum(np.ptp(X, axis=0), 1)
+    assert (wide.std(axis=0)[1:4] < 0.03).all()
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_array])
+def test_tails_take_weights_as_repeated_samples_in_any_order(form):
+    X = heavy_features()
+    X[:, 3] *= np.random.default_rng(11).random(2000) < 0.2
+    weights = np.random.default_rng(12).integers(0, 4, 2000).astype(float)
+    rows = np.random.default_rng(13).permutation(np.repeat(np.arange(2000), weights.astype(int)))
+    one, two, plain = (Inputs.of(*given).tails for given in (
+        (form(X), weights), (form(X[rows]),), (form(X),)))
+    for name in ("median", "spread", "limit"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert (one.spread[:4] != plain.spread[:4]).all()
+
+
+def test_fractional_weights_that_tie_are_halved_in_any_order():
+    weights = np.repeat([0.1, 0.7 / 3], [7, 3])  # 0.7 on either side, but for rounding
+    X = np.array([*range(7), 107.0, 108.0, 109.0])[:, None]
+    rng = np.random.default_rng(14)
+    for _ in range(20):
+        rows = rng.permutation(10)
+        assert Inputs.of(X[rows], weights[rows]).tails.median == (6 + 107) / 2
+
+
+def test_tails_of_sparse_samples_are_those_of_what_is_not_zero():
+    X = heavy_features()
+    X[:, :4] *= np.random.default_rng(15).random((2000, 4)) < 0.1
+    X[:, 4], X[:, 5] = X[:, 4] - 7, 0
+    rows = scipy.sparse.csr_array(X)
+    inputs = Inputs.of(rows)
+    scaled = inputs(rows, np.float64)
+    np.testing.assert_array_equal(scaled.indices, rows.indices)
+    np.testing.assert_array_equal(scaled.toarray(), inputs(X, np.float64))
+    np.testing.assert_allclose(inputs.tails.spread, Inputs.of(X).tails.spread)
+    assert not inputs.tails.median.any()
+    assert np.ptp(scaled.toarray(), axis=0).max() <= 2
+
+
+def test_tails_hold_what_comes_later():
+    inputs = Inputs.of(np.array([[0.0, 5.0], [1.0, 5.0]]))
+    later = inputs(np.array([[1e6, 4.0], [-1e308, 6.0]]), np.float64)
+    assert 70 < later[0, 0] < 80
+    assert -800 < later[1, 0] < -700
+    np.testing.assert_array_equal(later[:, 1], [-1, 1])  # was constant: nothing tells its unit

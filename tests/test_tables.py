@@ -151,7 +151,10 @@ def test_guessed_task(values, task):
 @pytest.mark.parametrize("target", ["kind", "proline"])
 def test_saved_model_predicts_the_same(folder, target):
     frame = wine()
+    frame["alcohol"] = np.exp(9 * (frame["alcohol"] - 13))
     model = TableModel.fit(frame, target, "wine", **QUICK)
+    tails = model.estimator._inputs.tails
+    assert tails.limit[0] < 4 * tails.spread[0] < tails.limit[2]
     model.save("model.safetensors")
     again = TableModel.load("model.safetensors")
     assert repr(again) == repr(model)

@@ -169,7 +169,8 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
                for column in fitted["columns"]]
     width = sum(column.width for column in columns)
     centre = None if isinstance(columns[0], NumberedFeatures) else _vector(arrays, "centre", width)
-    scale, *tails = (_vector(arrays, name, width) for name in ("scale", "median", "spread", "limit"))
+    scale, *tails = (_vector(arrays, name, width)
+                     for name in ("scale", "median", "spread", "limit"))
     estimator._inputs = Inputs(centre, scale, Tails(*tails))
     estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
     if fitted["task"] == "classification":

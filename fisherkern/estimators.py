@@ -59,8 +59,8 @@ _PARAMETERS = """
     hidden_layer_sizes : "auto", int or sequence of int
         "auto": (128, 64); above 200 features (256, 128).
     fan_in : "auto", int, one int per hidden layer, or None
-        Random sources of each hidden unit; None: all. "auto": 16; above 200 features 32. The
-        output layer is dense.
+        Random sources of each hidden unit; None: all. "auto": 16; above 200 features 32; above
+        2048 each feature has 4 edges, if those are more. The output layer is dense.
     activation : str
         Of the hidden units; "auto": relu.
     optimizer : "auto" or fisherkern.optimizers.Optimizer

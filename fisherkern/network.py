@@ -345,15 +345,15 @@ class Network:
             That of [O section 4], or one scaled to the samples `X` so that no feature's unit or
             origin matters.
         rng : None, int or numpy.random.Generator
-        X : (n_samples, n_inputs) array_like
-            For "data" only; at most 500 rows of it are used.
+        X : (n_samples, n_inputs) array_like or scipy.sparse matrix
+            For "data" only; at most 500 rows of it are used, but for the ranges of sparse ones.
         """
         check_name(scheme, ("ollivier", "data"), "scheme")
         rng = random_generator(rng)
         if scheme == "data":
             if X is None:
                 raise ValueError("scheme 'data' needs X")
-            X = sample_array(X, self.n_inputs, np.dtype(np.float64))
+            X = sample_array(X, self.n_inputs, np.dtype(np.float64), sparse=True)
             theta = initialization.from_data(self, X, rng)
         else:
             theta = initialization.ollivier(self, rng)

@@ -16,6 +16,7 @@ from .network import Network
 from .optimizers import Optimizer, QuasiDiagonalBackpropagatedMetricGradient
 from .samples import Samples, dense_rows
 from .stream import Stream
+from .topology import layer_edges
 from .training import train
 
 # samples from which a held-out share says enough about a place
@@ -27,8 +28,8 @@ _FOLDS, _REFITS = 5, 3
 # batches and steps grow alike
 _BATCH, _ROW, _FEW_SAMPLES = 32, 16, 6400
 _LEAST_STEPS, _EPOCHS = 1500, 20
-# from which on networks are larger
-_MANY_INPUTS = 200
+# from which on networks are larger, and on sources are dealt out: so many edges to each input
+_MANY_INPUTS, _WIDE, _FAN_OUT = 200, 2048, 4
 # that initialization looks at
 _SCALE_SAMPLES, _FEWEST_SCALED = 500, 2
 
@@ -36,6 +37,22 @@ _SCALE_SAMPLES, _FEWEST_SCALED = 500, 2
 def auto_layers(n_inputs: int) -> tuple[tuple[int, ...], int]:
     """Hidden layer sizes, and the fan-in of their units."""
     return ((256, 128), 32) if n_inputs > _MANY_INPUTS else ((128, 64), 16)
+
+
+def dealt_layers(n_inputs: int, hidden: Sequence[int], fan_in: int, n_outputs: int,
+                 activation: str, interpretation: str, rng: np.random.Generator) -> Network:
+    """Like `sparse_layers`, but that every input has edges: it is dealt to so many units of the
+    first layer, more seldom where that is the same one again."""
+    decks = [rng.permutation(n_inputs) for _ in range(_FAN_OUT)]
+    first = np.unique(np.concatenate([np.column_stack([
+        deck, n_inputs + np.arange(n_inputs) % hidden[0]]) for deck in decks]), axis=0)
+    upper = layer_edges([*hidden, n_outputs], [fan_in] * (len(hidden) - 1) + [hidden[-1]], None,
+                        None, False, rng) + n_inputs
+    output = "sigmoid" if interpretation == "bernoulli" else "identity"
+    n = n_inputs + sum(hidden)
+    return Network(n_inputs, np.concatenate([first, upper]), interpretation=interpretation,
+                   activation=[activation] * sum(hidden) + [output] * n_outputs,
+                   outputs=np.arange(n, n + n_outputs), dtype=np.float32, rng=rng)
 
 
 def sparse_layers(n_inputs: int, hidden: Sequence[int], fan_in: Any, n_outputs: int,
@@ -55,6 +72,8 @@ def scaled(net: Network, samples: Samples, rng: np.random.Generator) -> Network:
     n = samples.X.shape[0]
     if n < _FEWEST_SCALED:
         return net.initialize("ollivier", rng=rng)
+    if samples.is_sparse and samples.X.shape[1] > _WIDE:
+        return net.initialize("data", rng=rng, X=samples.X)
     rows = np.sort(rng.choice(n, min(n, _SCALE_SAMPLES), replace=False))
     return net.initialize("data", rng=rng, X=dense_rows(samples.X, rows))
 
@@ -177,14 +196,18 @@ def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
     interpretation, n_outputs = output_layer
     net = given.network
     if net is None:
-        hidden, fan_in = auto_layers(n_inputs)
+        hidden, auto_fan_in = auto_layers(n_inputs)
         hidden = _auto(given.hidden_layer_sizes, hidden)
         hidden = [positive_integer(size, "hidden_layer_sizes")
                   for size in (hidden if np.iterable(hidden) else [hidden])]
-        fan_in = None if given.fan_in is None else _auto(given.fan_in, fan_in)
+        fan_in = None if given.fan_in is None else _auto(given.fan_in, auto_fan_in)
         activation = _auto(given.activation, "relu")
+        # as many edges as are dealt out are more than those units would draw
+        wide = n_inputs > _WIDE and hidden and _FAN_OUT * n_inputs > auto_fan_in * hidden[0]
+        automatic = given.fan_in is not None and _is_auto(given.fan_in)
+        layers = dealt_layers if wide and automatic else sparse_layers
         return lambda _, samples, rng: scaled(
-            sparse_layers(n_inputs, hidden, fan_in, n_outputs, activation, interpretation, rng),
+            layers(n_inputs, hidden, fan_in, n_outputs, activation, interpretation, rng),
             samples, rng)
     if (net.n_inputs, net.n_outputs, net.interpretation) != (n_inputs, n_outputs, interpretation):
         raise ValueError(f"network must have {n_inputs} inputs and {n_outputs} {interpretation} "

@@ -253,6 +253,23 @@ def test_settings_make_the_networks(wine):
     assert classifier(hidden_layer_sizes=()).fit(X, y).networks_[0].n_edges == 13 * 3
 
 
+def test_every_one_of_very_many_features_has_edges():
+    X = scipy.sparse.random(60, 3000, 0.02, format="csr", random_state=0)
+    y = np.arange(60) % 2
+    net = classifier(max_steps=2).fit(X, y).networks_[0]
+    first = net.edges[net.edges[:, 1] < 3000 + 256]
+    fan_out = np.bincount(first[:, 0], minlength=3000)
+    fan_in = np.bincount(first[:, 1])[3000:]
+    assert (fan_out.min() >= 2, fan_out.max()) == (True, 4)
+    assert (fan_in.min() >= 40, fan_in.max()) == (True, 4 * 12)
+    assert len(np.unique(net.edges, axis=0)) == len(net.edges)
+    assert net.n_edges - len(first) == 128 * 32 + 128 * 2
+    for features, options, edges in ((3000, {"fan_in": 32}, 256 * 32), (2048, {}, 256 * 32),
+                                     (3000, {"hidden_layer_sizes": (500, 128)}, 500 * 32)):
+        net = classifier(max_steps=2, **options).fit(X[:, :features], y).networks_[0]
+        assert net.n_edges == edges + 128 * 32 + 128 * 2
+
+
 def test_ready_network(wine):
     X, held, y, held_y = wine
     net = fk.Network.layered([13, 30, 3], fan_in=[5, 30], interpretation="softmax", rng=0,

@@ -1,8 +1,10 @@
 """Both initialization schemes [O section 4] and the one that adapts to data."""
 
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import DTYPES, assert_close, random_network
@@ -139,6 +141,37 @@ def test_data_scheme_centres_around_frozen_weights():
     net.initialize("data", rng=0, X=X)
     assert net.weights[0] == 3
     assert net.forward(X).mean() == pytest.approx(0, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_data_scheme_takes_sparse_samples_as_dense_ones(seed):
+    rng = np.random.default_rng(seed)
+    net, X = data_network(rng, frozen=0.2), rng.standard_normal((100, 4))
+    X[rng.random(X.shape) < 0.6] = 0
+    sparse = net.copy().initialize("data", rng=1, X=scipy.sparse.csr_array(X)).theta
+    assert_close(sparse, net.initialize("data", rng=1, X=X).theta, tolerance=1e-9)
+
+
+def test_data_scheme_knows_the_ranges_of_all_sparse_samples():
+    X = np.zeros((3000, 3))
+    X[:, 0] = np.arange(3000) % 2
+    X[7, 1] = 1e3
+    net = fk.Network.layered([3, 8, 1], rng=0)
+    net.initialize("data", rng=0, X=scipy.sparse.csr_array(X))
+    first = net.edges[:, 1] < 11
+    weight = [np.abs(net.weights[first & (net.edges[:, 0] == i)]).mean() for i in range(3)]
+    assert weight[2] == 0
+    assert 0.2e-3 < weight[1] / weight[0] < 5e-3
+
+
+def test_data_scheme_leaves_sparse_samples_sparse():
+    X = scipy.sparse.csr_array(scipy.sparse.random(600, 50000, 1e-3, random_state=0))
+    net = fk.Network(50000, np.column_stack([np.arange(50000), np.full(50000, 50000)]), rng=0)
+    tracemalloc.start()
+    net.initialize("data", rng=0, X=X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6 < 500 * 50000 * 8
 
 
 def test_data_scheme_looks_at_500_samples_at_most():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import fisherkern as fk
 from fisherkern import reference
 
+from .layers import filled
 from .loop import OPTIMIZERS, TRUST_RADIUS
 from .workloads import WORKLOADS, Workload
 
@@ -16,11 +18,14 @@ from .workloads import WORKLOADS, Workload
 TOLERANCE = {"float64": 1e-10, "float32": 2e-3}
 # largest error of a peer over the largest entry, both in the network's precision
 PEER_TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+DENSE = ", dense"
 
 
 @cache
 def workload(name: str) -> Workload:
-    return WORKLOADS[name]()
+    """By its name; with `DENSE` behind it, the dense network that computes the same."""
+    return filled(workload(name.removesuffix(DENSE))) if name.endswith(DENSE) else \
+        WORKLOADS[name]()
 
 
 @cache
@@ -80,15 +85,23 @@ def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
     assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
 
 
-def check_peer(name: str, peer_class: type, **options) -> None:
-    """Raise AssertionError unless a peer's gradient is the network's, before and after a step."""
+def check_peer(name: str, peer_class: Callable, **options) -> None:
+    """Raise AssertionError unless a peer's gradient is the network's, before and after a step.
+
+    Where a peer has another step than the gradient's, `first_step` of the workload's name and
+    `checked_rate` tells what it adds to theta.
+    """
     net, X, Y = workload(name)
     values, expected = peer_class(net, X, Y, **options).gradient(), net.gradient(X, Y)
     error = np.abs(values - expected).max() / np.abs(expected).max()
     assert error <= PEER_TOLERANCE[net.dtype.name], f"{name}: relative error {error:.1e}"
+    rate = getattr(peer_class, "checked_rate", 1.0)
     moved, *data = in_double(name)
     moved = moved.copy()
-    moved.theta += step(name, "backpropagation")
-    peer = peer_class(net, X, Y, learning_rate=1.0, **options)
+    if hasattr(peer_class, "first_step"):
+        moved.theta += peer_class.first_step(name, rate)
+    else:
+        moved.theta += rate * step(name, "backpropagation")
+    peer = peer_class(net, X, Y, learning_rate=rate, **options)
     peer.run(1)
     check(name, peer.gradient(), moved.gradient(*data))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .peers import columns, is_weight, levels, output_values
+from .layers import is_weight, levels
+from .peers import columns, output_values
 
 _MINUS_ONE = torch.tensor(-1.0)
 

@@ -65,6 +65,12 @@ def step(name: str, optimizer: str) -> np.ndarray:
     return delta * min(1, np.sqrt(2 * TRUST_RADIUS / promise), net.loss(X, Y) / promise)
 
 
+def adam_step(name: str, rate: float, damping: float = 1e-8) -> np.ndarray:
+    """What Adam's first step adds to theta: its bias corrections cancel."""
+    g = gradient(name)
+    return -rate * g / (np.abs(g) + damping)
+
+
 def _reference_direction(opt, net, X, Y) -> np.ndarray:
     if isinstance(opt, fk.optimizers.Backpropagation):
         return -reference.gradient(net, X, Y)

@@ -74,6 +74,8 @@ def adam_step(name: str, rate: float, damping: float = 1e-8) -> np.ndarray:
 def _reference_direction(opt, net, X, Y) -> np.ndarray:
     if isinstance(opt, fk.optimizers.Backpropagation):
         return -reference.gradient(net, X, Y)
+    if isinstance(opt, fk.optimizers.Adam):
+        return adam_step("W1", 1.0)
     if isinstance(opt, fk.optimizers.AdaGrad):
         return reference.adagrad_direction(net, X, Y, opt.damping)
     A = reference.unitwise_metric(net, X, opt.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -71,6 +71,20 @@ def adam_step(name: str, rate: float, damping: float = 1e-8) -> np.ndarray:
     return -rate * g / (np.abs(g) + damping)
 
 
+@cache
+def metric(name: str, reduction: str) -> fk.metrics.Metric:
+    """Fisher's, in float64."""
+    net, X, _ = in_double(name)
+    return fk.metric(net, X, kind="fisher", reduction=reduction)
+
+
+def check_mean(name: str, traces: Sequence[float]) -> None:
+    """Raise AssertionError unless traces from drawn targets have the exact one as their mean."""
+    error = np.mean(traces) - metric(name, "diagonal").diagonal().sum()
+    margin = 5 * np.std(traces, ddof=1) / np.sqrt(len(traces))
+    assert abs(error) <= margin, f"{name}: off by {error:.1e} where {margin:.1e} is allowed"
+
+
 def _reference_direction(opt, net, X, Y) -> np.ndarray:
     if isinstance(opt, fk.optimizers.Backpropagation):
         return -reference.gradient(net, X, Y)
@@ -97,12 +111,16 @@ def check_peer(name: str, peer_class: Callable, **options) -> None:
     """Raise AssertionError unless a peer's gradient is the network's, before and after a step.
 
     Where a peer has another step than the gradient's, `first_step` of the workload's name and
-    `checked_rate` tells what it adds to theta.
+    `checked_rate` tells what it adds to theta, or `check_metric` checks what can be of a step with
+    drawn targets.
     """
     net, X, Y = workload(name)
     values, expected = peer_class(net, X, Y, **options).gradient(), net.gradient(X, Y)
     error = np.abs(values - expected).max() / np.abs(expected).max()
     assert error <= PEER_TOLERANCE[net.dtype.name], f"{name}: relative error {error:.1e}"
+    if hasattr(peer_class, "check_metric"):
+        peer_class.check_metric(name, **options)
+        return
     rate = getattr(peer_class, "checked_rate", 1.0)
     moved, *data = in_double(name)
     moved = moved.copy()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from . import oracles
 from .layers import Layer, in_theta, layers
 
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -98,3 +99,10 @@ def _times(links: np.ndarray):
         weight.grad.mul_(mask)
 
     return multiply
+
+
+def check_by_draws(peer_class: type, name: str, n: int = 64, **options) -> None:
+    """Diagonals of a metric from drawn targets against Fisher's, by the mean of their traces."""
+    torch.manual_seed(0)
+    peer = peer_class(*oracles.workload(name), **options)
+    oracles.check_mean(name, [float(peer.diagonal().sum()) for _ in range(n)])

@@ -64,8 +64,8 @@ class LBFGSPeer(SGDPeer):
     Its default is 20 evaluations a step; fisherkern has no such method, so a step here is one
     gradient, the two loops over the history of 100 pairs, and the move. Timed are steps whose
     history is full, to which end a peer of learning rate 0, at which there would be no history,
-    takes a small one instead and the first steps at construction. Its closure returns 0 for the
-    loss, which is compared with nothing at one evaluation.
+    takes a small one instead, and its first call of `run` fills the history. Its closure
+    returns 0 for the loss, which is compared with nothing at one evaluation.
     """
 
     least_rate = 1e-3
@@ -74,8 +74,7 @@ class LBFGSPeer(SGDPeer):
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
                  n_threads: int = 1) -> None:
         super().__init__(net, X, Y, learning_rate, n_threads)
-        if not learning_rate:
-            self.run(self.history + 1)
+        self._to_fill = 0 if learning_rate else self.history + 1
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.LBFGS([self._parameter], lr=learning_rate or self.least_rate,
@@ -91,6 +90,7 @@ class LBFGSPeer(SGDPeer):
     def run(self, n_steps: int) -> None:
         """Steps of the optimizer."""
         torch.set_num_threads(self._n_threads)
+        n_steps, self._to_fill = n_steps + self._to_fill, 0
         for _ in range(n_steps):
             self._optimizer.step(self._closure)
 

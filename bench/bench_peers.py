@@ -9,7 +9,7 @@ import pytest
 from . import oracles
 from .apart import Apart
 from .loop import CURVATURE, stepper
-from .peer_table import CONTENDERS, installed
+from .peer_table import CONTENDERS, constructor
 from .timing import CASES, measure
 
 # of imports and calls inside the curvature packages
@@ -27,7 +27,7 @@ def group(beside: str) -> str:
 def test_peer_step(benchmark, label, name, n_threads):
     contender = CONTENDERS[label]
     pytest.importorskip(contender.package)
-    make, trained = installed(name)[label], name + contender.on
+    make, trained = constructor(label), name + contender.on
     options = {"n_threads": n_threads} if contender.has_threads else {}
     oracles.check_peer(trained, make, **options)
     peer = make(*oracles.workload(trained), **options)

@@ -74,18 +74,23 @@ def _loss(outputs: Callable, interpretation: str, parameters, X, Y) -> jax.Array
 
 
 class _LayeredForm(_Form):
-    """By layers, each of which has `weights` and sums its inputs with `sums`."""
+    """By layers, each of which has `weights` and sums its inputs with `sums`.
+
+    A layer without absent links is a dense product in every form.
+    """
 
     def outputs_of(self, net) -> Callable:
         self.split = layers(net)
         fixed = [self.fixed(layer) for layer in self.split]
+        complete = [_is_complete(layer) for layer in self.split]
         names = [layer.activation for layer in self.split]
         if net.interpretation == "bernoulli":
             names[-1] = "identity"
 
         def outputs(parameters, a):
-            for (w, b), given, name in zip(parameters, fixed, names, strict=True):
-                a = _ACTIVATIONS[name](self.sums(w, given, a) + b)
+            for (w, b), given, full, name in zip(parameters, fixed, complete, names, strict=True):
+                z = w.reshape(-1, a.shape[0]) @ a if full else self.sums(w, given, a)
+                a = _ACTIVATIONS[name](z + b)
             return a
 
         return outputs
@@ -108,6 +113,13 @@ class _LayeredForm(_Form):
         mask = is_weight(self._net)
         out[mask], out[~mask] = by_edge, np.concatenate([b[:, 0] for _, b in g])
         return out
+
+
+def _is_complete(layer) -> bool:
+    """Whether its edges are the entries of its matrix, row by row."""
+    n = layer.b.size * layer.W.shape[1]
+    return layer.edges.size == n and np.array_equal(
+        np.ravel_multi_index(layer.place, layer.W.shape), np.arange(n))
 
 
 class BCOOForm(_LayeredForm):

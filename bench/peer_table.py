@@ -34,7 +34,7 @@ _WINDOWS = WINDOWS | {"W2d": WINDOWS["W2"]}
 _DENSE = ("W1", "W2", "W2d")
 _LAYERED = (*_DENSE, "W3")
 _SOFTMAX = ("W2", "W2d")
-_TOO_LARGE = "dense, this is 470 million weights (W3) or no layers at all (W4)"
+_NO_DENSE = "dense, W3 has 470 million weights; W4 has no layers"
 
 
 class Contender(NamedTuple):
@@ -67,30 +67,30 @@ def _jax(name: str, *workloads: str, otherwise: str) -> Contender:
 
 def _curvature(package: str, name: str, beside: str) -> Contender:
     return Contender(f"{package}_peers", name, True, _SOFTMAX, package, beside=beside,
-                     otherwise="dense layers and a softmax, among the workloads")
+                     otherwise="takes dense layers, here with a softmax: W2 and W2d")
 
 
 CONTENDERS = {
-    "NumPy, dense": Contender("peers", "DensePeer", False, ("W1",)),
+    "NumPy, dense": Contender("peers", "DensePeer", False, ("W1",),
+                              otherwise="for small layers; see torch, dense"),
     "scipy.sparse": Contender("peers", "SparsePeer", False),
     "torch, CSR": _torch("torch_peers", "TorchSparsePeer"),
     "torch, embedding_bag": _torch("torch_peers", "EmbeddingBagPeer"),
     "Numba": Contender("numba_peer", "NumbaPeer", package="numba"),
-    "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="200 levels of sparse matrices compile for "
-                      "minutes"),
-    "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="see by levels"),
-    "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="see gather"),
-    "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_TOO_LARGE),
+    "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="W4 would be 227 matrices"),
+    "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="W4 is taken by levels"),
+    "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="for irregular graphs: W4"),
+    "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_NO_DENSE),
     "torch, dense and masked": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
-                                      otherwise=_TOO_LARGE),
+                                      otherwise=_NO_DENSE),
     "torch, dense, all weights trained": _torch(
-        "torch_dense", "TorchDensePeer", workloads=_DENSE, on=oracles.DENSE, otherwise=_TOO_LARGE),
+        "torch_dense", "TorchDensePeer", workloads=_DENSE, on=oracles.DENSE, otherwise=_NO_DENSE),
     "torch.optim.SGD": _torch("torch_optimizers", "SGDPeer"),
     "torch.optim.Adam": _torch("torch_optimizers", "AdamPeer", beside="Adam"),
     "torch.optim.LBFGS": _torch("torch_optimizers", "LBFGSPeer"),
     "scikit-learn, dense, Adam, all weights trained": Contender(
         "sklearn_peer", "ScikitLearnPeer", True, _SOFTMAX, "sklearn", True, oracles.DENSE, "Adam",
-        "its classifier has relu or tanh with a softmax; " + _TOO_LARGE),
+        "its classifier has no tanh outputs, as W1 has; " + _NO_DENSE),
     "BackPACK, DiagGGNExact, dense": _curvature("backpack", "DiagGGNPeer", "fisher, diagonal"),
     "BackPACK, DiagGGNMC, dense": _curvature("backpack", "DiagGGNMCPeer",
                                              "monte_carlo, diagonal"),
@@ -102,26 +102,31 @@ CONTENDERS = {
 }
 
 
-def installed(name: str) -> dict[str, Callable]:
-    """Constructors of a workload's contenders, by label."""
-    return {label: getattr(import_module(f".{contender.module}", __package__), contender.name)
-            for label, contender in CONTENDERS.items()
-            if name in contender.workloads and find_spec(contender.package)}
+def constructor(label: str) -> Callable:
+    """Of a contender whose package is installed, which is imported only now."""
+    contender = CONTENDERS[label]
+    return getattr(import_module(f".{contender.module}", __package__), contender.name)
+
+
+def installed(name: str) -> list[str]:
+    """Labels of the contenders that a workload has here."""
+    return [label for label, contender in CONTENDERS.items()
+            if name in contender.workloads and find_spec(contender.package)]
 
 
 def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)
             ) -> dict[str, Paired]:
     """Each contender against the step that it stands beside, checked before it is timed."""
     results = {}
-    for label, make in installed(name).items():
+    for label in installed(name):
         if label not in labels:
             continue
-        contender, kept = CONTENDERS[label], oracles.workload(name)
+        contender, make = CONTENDERS[label], constructor(label)
         trained = name + contender.on
         options = {"n_threads": n_threads} if contender.has_threads else {}
         oracles.check_peer(trained, make, **options)
         peer = make(*oracles.workload(trained), **options)
-        ours = stepper(kept, contender.beside, n_threads=n_threads)
+        ours = stepper(oracles.workload(name), contender.beside, n_threads=n_threads)
         others = contender.has_pool or len(runtimes()) != 1
         pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
         results[label] = paired(peer.run, ours, windows=_WINDOWS[name], pause=pause)
@@ -133,7 +138,7 @@ def left_out(name: str) -> dict[str, str]:
     reasons = {}
     for label, contender in CONTENDERS.items():
         if name not in contender.workloads:
-            reasons[label] = contender.otherwise or "small networks only"
+            reasons[label] = contender.otherwise
         elif not find_spec(contender.package):
             reasons[label] = f"{contender.package} is not installed"
     return reasons
@@ -162,9 +167,12 @@ def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS))
         lines.append(f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
                      f"| {1e6 * result.a:,.0f} | {contender.beside} | {1e6 * result.b:,.0f} "
                      f"| {mark}{result}{mark} |")
-    lines += [f"| {name} | {n_threads} | {label} | | left out | | | {reason} |"
-              for label, reason in left_out(name).items() if label in labels]
-    return lines
+    missing: dict[str, list[str]] = {}
+    for label, reason in left_out(name).items():
+        if label in labels:
+            missing.setdefault(reason, []).append(label)
+    return lines + [f"| {name} | {n_threads} | {'; '.join(without)} | | | | | left out: {reason} |"
+                    for reason, without in missing.items()]
 
 
 def notes() -> str:

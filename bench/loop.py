@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -20,9 +21,19 @@ OPTIMIZERS: dict[str, tuple[Callable[[], Optimizer], bool]] = {
     "unitwise": (lambda: optimizers.BackpropagatedMetricGradient(damping=1e-4), False),
     "diagonal": (lambda: optimizers.DiagonalGaussNewton(damping=1e-4), False),
     "AdaGrad": (optimizers.AdaGrad, False),
+    "Adam": (optimizers.Adam, False),
 }
 """Optimizers by name, and whether they run with the range damping and the running metric of
 mini-batches (with trust region) instead of each batch alone."""
+
+CURVATURE_DAMPING = 1e-4
+CURVATURE: dict[str, Callable[[], Optimizer]] = {
+    f"{kind}, {reduction}": partial(optimizers.MetricGradient, kind, reduction,
+                                    damping=CURVATURE_DAMPING)
+    for kind, reduction in (("fisher", "diagonal"), ("monte_carlo", "diagonal"),
+                            ("fisher", "quasi_diagonal"), ("monte_carlo", "quasi_diagonal"),
+                            ("monte_carlo", "unitwise"))}
+"""Steps that have a counterpart in other libraries, by kind and reduction."""
 
 
 def stepper(workload: Workload, name: str, *, n_threads: int = 1,
@@ -31,7 +42,7 @@ def stepper(workload: Workload, name: str, *, n_threads: int = 1,
 
     At learning rate 0 every step costs what any other does, and the network stays as it was.
     """
-    make, mini_batches = OPTIMIZERS[name]
+    make, mini_batches = (CURVATURE[name], False) if name in CURVATURE else OPTIMIZERS[name]
     return optimizer_stepper(workload, make(), mini_batches=mini_batches, n_threads=n_threads,
                              learning_rate=learning_rate)
 

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from .layers import is_weight
 from .numba_rows import makers, store, total, where_positive
-from .peers import columns, is_weight
+from .peers import columns
 
 # the pool of threads that fisherkern and PyTorch use as well: no other one spins beside them
 numba.config.THREADING_LAYER = "omp"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 import fisherkern as fk
 from fisherkern import reference
 
+from .layers import filled
 from .loop import OPTIMIZERS, TRUST_RADIUS
 from .workloads import WORKLOADS, Workload
 
@@ -16,11 +18,14 @@ from .workloads import WORKLOADS, Workload
 TOLERANCE = {"float64": 1e-10, "float32": 2e-3}
 # largest error of a peer over the largest entry, both in the network's precision
 PEER_TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
+DENSE = ", dense"
 
 
 @cache
 def workload(name: str) -> Workload:
-    return WORKLOADS[name]()
+    """By its name; with `DENSE` behind it, the dense network that computes the same."""
+    return filled(workload(name.removesuffix(DENSE))) if name.endswith(DENSE) else \
+        WORKLOADS[name]()
 
 
 @cache
@@ -60,9 +65,31 @@ def step(name: str, optimizer: str) -> np.ndarray:
     return delta * min(1, np.sqrt(2 * TRUST_RADIUS / promise), net.loss(X, Y) / promise)
 
 
+def adam_step(name: str, rate: float, damping: float = 1e-8) -> np.ndarray:
+    """What Adam's first step adds to theta: its bias corrections cancel."""
+    g = gradient(name)
+    return -rate * g / (np.abs(g) + damping)
+
+
+@cache
+def metric(name: str, reduction: str) -> fk.metrics.Metric:
+    """Fisher's, in float64."""
+    net, X, _ = in_double(name)
+    return fk.metric(net, X, kind="fisher", reduction=reduction)
+
+
+def check_mean(name: str, traces: Sequence[float]) -> None:
+    """Raise AssertionError unless traces from drawn targets have the exact one as their mean."""
+    error = np.mean(traces) - metric(name, "diagonal").diagonal().sum()
+    margin = 5 * np.std(traces, ddof=1) / np.sqrt(len(traces))
+    assert abs(error) <= margin, f"{name}: off by {error:.1e} where {margin:.1e} is allowed"
+
+
 def _reference_direction(opt, net, X, Y) -> np.ndarray:
     if isinstance(opt, fk.optimizers.Backpropagation):
         return -reference.gradient(net, X, Y)
+    if isinstance(opt, fk.optimizers.Adam):
+        return adam_step("W1", 1.0)
     if isinstance(opt, fk.optimizers.AdaGrad):
         return reference.adagrad_direction(net, X, Y, opt.damping)
     A = reference.unitwise_metric(net, X, opt.kind)
@@ -80,15 +107,27 @@ def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
     assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
 
 
-def check_peer(name: str, peer_class: type, **options) -> None:
-    """Raise AssertionError unless a peer's gradient is the network's, before and after a step."""
+def check_peer(name: str, peer_class: Callable, **options) -> None:
+    """Raise AssertionError unless a peer's gradient is the network's, before and after a step.
+
+    Where a peer has another step than the gradient's, `first_step` of the workload's name and
+    `checked_rate` tells what it adds to theta, or `check_metric` checks what can be of a step with
+    drawn targets.
+    """
     net, X, Y = workload(name)
     values, expected = peer_class(net, X, Y, **options).gradient(), net.gradient(X, Y)
     error = np.abs(values - expected).max() / np.abs(expected).max()
     assert error <= PEER_TOLERANCE[net.dtype.name], f"{name}: relative error {error:.1e}"
+    if hasattr(peer_class, "check_metric"):
+        peer_class.check_metric(name, **options)
+        return
+    rate = getattr(peer_class, "checked_rate", 1.0)
     moved, *data = in_double(name)
     moved = moved.copy()
-    moved.theta += step(name, "backpropagation")
-    peer = peer_class(net, X, Y, learning_rate=1.0, **options)
+    if hasattr(peer_class, "first_step"):
+        moved.theta += peer_class.first_step(name, rate)
+    else:
+        moved.theta += rate * step(name, "backpropagation")
+    peer = peer_class(net, X, Y, learning_rate=rate, **options)
     peer.run(1)
     check(name, peer.gradient(), moved.gradient(*data))

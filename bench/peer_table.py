@@ -1,5 +1,6 @@
 """Steps of what a user would write instead, each beside fisherkern's in the same run:
-`python -m bench.peer_table [--threads 1 2] [--workloads W1 W2 W3 W4]`.
+`python -m bench.peer_table [--threads 1 2] [--workloads W1 W2 W2d W3 W4]
+[--peers LABEL ...]`.
 
 Threads that wait in an OpenMP runtime spin for a while. With one runtime in the process, as where
 fisherkern, PyTorch and Numba all find the same libgomp, the next side takes these same threads and
@@ -8,10 +9,12 @@ loses nothing; with several, a pause before each window outlasts the spinning.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,50 +25,123 @@ from .table import NAMES, WINDOWS, conditions, program
 
 # the longest default, of LLVM's and Intel's runtimes, is 0.2
 SECONDS_OF_SPINNING = 0.25
+PACKAGES = ("torch", "numba", "jax", "scikit-learn", "backpack-for-pytorch", "nngeometry",
+            "curvlinops-for-pytorch")
+
+
+COMPARED = NAMES | {"W2d": "the second with a dense last layer, 70,000 edges"}
+_WINDOWS = WINDOWS | {"W2d": WINDOWS["W2"]}
+_DENSE = ("W1", "W2", "W2d")
+_LAYERED = (*_DENSE, "W3")
+_SOFTMAX = ("W2", "W2d")
+_NO_DENSE = "dense, W3 has 470 million weights; W4 has no layers"
 
 
 class Contender(NamedTuple):
-    """A class of a module here, with threads or without, and the workloads that it is for."""
+    """A class of a module here, and what it is compared on.
+
+    `has_threads`: whether it takes a number of them, and `has_pool`, whether they are others than
+    OpenMP's. `on` is what `oracles.workload` wants behind the name for the network that it trains,
+    `beside` fisherkern's step that it is timed against, by `loop.stepper`. `otherwise` says why
+    the other workloads are left out.
+    """
 
     module: str
     name: str
     has_threads: bool = True
-    workloads: tuple[str, ...] = tuple(NAMES)
+    workloads: tuple[str, ...] = tuple(COMPARED)
+    package: str = "numpy"
+    has_pool: bool = False
+    on: str = ""
+    beside: str = "backpropagation"
+    otherwise: str = ""
+
+
+def _torch(module: str, name: str, **others) -> Contender:
+    return Contender(module, name, package="torch", **others)
+
+
+def _jax(name: str, *workloads: str, otherwise: str) -> Contender:
+    return Contender("jax_peers", name, True, workloads, "jax", True, otherwise=otherwise)
+
+
+def _curvature(package: str, name: str, beside: str) -> Contender:
+    return Contender(f"{package}_peers", name, True, _SOFTMAX, package, beside=beside,
+                     otherwise="takes dense layers, here with a softmax: W2 and W2d")
 
 
 CONTENDERS = {
-    "NumPy, dense": Contender("peers", "DensePeer", False, ("W1",)),
+    "NumPy, dense": Contender("peers", "DensePeer", False, ("W1",),
+                              otherwise="for small layers; see torch, dense"),
     "scipy.sparse": Contender("peers", "SparsePeer", False),
-    "torch, CSR": Contender("torch_peers", "TorchSparsePeer"),
-    "torch, embedding_bag": Contender("torch_peers", "EmbeddingBagPeer"),
-    "Numba": Contender("numba_peer", "NumbaPeer"),
+    "torch, CSR": _torch("torch_peers", "TorchSparsePeer"),
+    "torch, embedding_bag": _torch("torch_peers", "EmbeddingBagPeer"),
+    "Numba": Contender("numba_peer", "NumbaPeer", package="numba"),
+    "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="W4 would be 227 matrices"),
+    "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="W4 is taken by levels"),
+    "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="for irregular graphs: W4"),
+    "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_NO_DENSE),
+    "torch, dense and masked": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
+                                      otherwise=_NO_DENSE),
+    "torch, dense, all weights trained": _torch(
+        "torch_dense", "TorchDensePeer", workloads=_DENSE, on=oracles.DENSE, otherwise=_NO_DENSE),
+    "torch.optim.SGD": _torch("torch_optimizers", "SGDPeer"),
+    "torch.optim.Adam": _torch("torch_optimizers", "AdamPeer", beside="Adam"),
+    "torch.optim.LBFGS": _torch("torch_optimizers", "LBFGSPeer"),
+    "scikit-learn, dense, Adam, all weights trained": Contender(
+        "sklearn_peer", "ScikitLearnPeer", True, _SOFTMAX, "sklearn", True, oracles.DENSE, "Adam",
+        "its classifier has no tanh outputs, as W1 has; " + _NO_DENSE),
+    "BackPACK, DiagGGNExact, dense": _curvature("backpack", "DiagGGNPeer", "fisher, diagonal"),
+    "BackPACK, DiagGGNMC, dense": _curvature("backpack", "DiagGGNMCPeer",
+                                             "monte_carlo, diagonal"),
+    "NNGeometry, PMatQuasiDiag, dense": _curvature("nngeometry", "QuasiDiagonalPeer",
+                                                   "fisher, quasi_diagonal"),
+    "NNGeometry, PMatQuasiDiag, one draw, dense": _curvature(
+        "nngeometry", "QuasiDiagonalMonteCarloPeer", "monte_carlo, quasi_diagonal"),
+    "curvlinops, K-FAC, dense": _curvature("curvlinops", "KFACPeer", "monte_carlo, unitwise"),
 }
 
 
-def installed(name: str) -> dict[str, Callable]:
-    """Constructors of a workload's contenders, by label."""
-    found = {}
-    for label, contender in CONTENDERS.items():
-        if name in contender.workloads:
-            try:
-                module = import_module(f".{contender.module}", __package__)
-            except ModuleNotFoundError:
-                continue
-            found[label] = getattr(module, contender.name)
-    return found
+def constructor(label: str) -> Callable:
+    """Of a contender whose package is installed, which is imported only now."""
+    contender = CONTENDERS[label]
+    return getattr(import_module(f".{contender.module}", __package__), contender.name)
 
 
-def compare(name: str, n_threads: int) -> dict[str, Paired]:
-    """Each contender against fisherkern, checked before it is timed."""
-    workload, results = oracles.workload(name), {}
-    for label, make in installed(name).items():
-        options = {"n_threads": n_threads} if CONTENDERS[label].has_threads else {}
-        oracles.check_peer(name, make, **options)
-        peer, ours = make(*workload, **options), stepper(workload, "backpropagation",
-                                                         n_threads=n_threads)
-        pause = SECONDS_OF_SPINNING if n_threads > 1 and len(runtimes()) != 1 else 0.0
-        results[label] = paired(peer.run, ours, windows=WINDOWS[name], pause=pause)
+def installed(name: str) -> list[str]:
+    """Labels of the contenders that a workload has here."""
+    return [label for label, contender in CONTENDERS.items()
+            if name in contender.workloads and find_spec(contender.package)]
+
+
+def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)
+            ) -> dict[str, Paired]:
+    """Each contender against the step that it stands beside, checked before it is timed."""
+    results = {}
+    for label in installed(name):
+        if label not in labels:
+            continue
+        contender, make = CONTENDERS[label], constructor(label)
+        trained = name + contender.on
+        options = {"n_threads": n_threads} if contender.has_threads else {}
+        oracles.check_peer(trained, make, **options)
+        peer = make(*oracles.workload(trained), **options)
+        ours = stepper(oracles.workload(name), contender.beside, n_threads=n_threads)
+        others = contender.has_pool or len(runtimes()) != 1
+        pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
+        results[label] = paired(peer.run, ours, windows=_WINDOWS[name], pause=pause)
     return results
+
+
+def left_out(name: str) -> dict[str, str]:
+    """Why contenders have no row, by label."""
+    reasons = {}
+    for label, contender in CONTENDERS.items():
+        if name not in contender.workloads:
+            reasons[label] = contender.otherwise
+        elif not find_spec(contender.package):
+            reasons[label] = f"{contender.package} is not installed"
+    return reasons
 
 
 def runtimes() -> set[str]:
@@ -77,39 +153,54 @@ def runtimes() -> set[str]:
     return set(re.findall(r"/\S*/lib(?:gomp|iomp5|omp)\b\S*", maps))
 
 
-def rows(name: str, n_threads: int) -> list[str]:
-    results = compare(name, n_threads)
-    fastest = min(results, key=lambda label: results[label].ratio)
+def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)) -> list[str]:
+    results, fastest = compare(name, n_threads, labels), {}
+    for label, result in results.items():
+        beside = CONTENDERS[label].beside
+        if result.ratio < getattr(results.get(fastest.get(beside)), "ratio", math.inf):
+            fastest[beside] = label
     lines = []
     for label, result in results.items():
-        threads = n_threads if CONTENDERS[label].has_threads else 1
-        mark = "**" if label == fastest else ""
+        contender = CONTENDERS[label]
+        threads = n_threads if contender.has_threads else 1
+        mark = "**" if fastest[contender.beside] == label else ""
         lines.append(f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
-                     f"| {1e6 * result.a:,.0f} | {1e6 * result.b:,.0f} | {mark}{result}{mark} |")
-    return lines
+                     f"| {1e6 * result.a:,.0f} | {contender.beside} | {1e6 * result.b:,.0f} "
+                     f"| {mark}{result}{mark} |")
+    missing: dict[str, list[str]] = {}
+    for label, reason in left_out(name).items():
+        if label in labels:
+            missing.setdefault(reason, []).append(label)
+    return lines + [f"| {name} | {n_threads} | {'; '.join(without)} | | | | | left out: {reason} |"
+                    for reason, without in missing.items()]
 
 
 def notes() -> str:
     versions = []
-    for name in ("torch", "numba"):
+    for name in PACKAGES:
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             versions.append(f"{name} not installed")
     return (f"{conditions()} {', '.join(versions)}; OpenMP runtimes: {len(runtimes())}. Each side "
-            "takes one gradient and a plain step; the fastest peer by its ratio is in bold.")
+            "takes a gradient and a step: fisherkern's is named; a peer's is plain gradient "
+            "descent where it stands beside backpropagation, L-BFGS excepted. The fastest peer "
+            "beside each is in bold. Dense peers do the work of absent links too; those that "
+            "train all weights train another network.")
 
 
 def main() -> None:
     parser = program("peer_table", __doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
-    parser.add_argument("--workloads", nargs="+", default=list(NAMES), choices=list(NAMES))
+    parser.add_argument("--workloads", nargs="+", default=list(COMPARED), choices=list(COMPARED))
+    parser.add_argument("--peers", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS),
+                        metavar="LABEL", help="labels as in the table; all without this")
     arguments = parser.parse_args()
-    print("| workload | threads | peer | its threads | peer, µs | fisherkern, µs "
-          "| peer / fisherkern |", "|---|--:|---|--:|--:|--:|--:|", sep="\n")
+    print("| workload | threads | peer | its threads | peer, µs | fisherkern's step "
+          "| fisherkern, µs | peer / fisherkern |", "|---|--:|---|--:|--:|---|--:|--:|", sep="\n")
     for name in arguments.workloads:
         for n_threads in arguments.threads:
-            print(*rows(name, n_threads), sep="\n", flush=True)
+            print(*rows(name, n_threads, arguments.peers), sep="\n", flush=True)
     print(f"\n{notes()}")
 
 

@@ -7,6 +7,8 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse
 
+from .layers import in_theta, is_weight, layers, levels
+
 # gathered rows of activities per block of the sparse gradient: they stay in the L2 cache
 _BLOCK_BYTES = 1 << 20
 
@@ -41,23 +43,6 @@ def columns(net, X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Data with samples in columns; classes as one-hot columns."""
     Y = np.equal.outer(np.arange(net.n_outputs), Y) if Y.ndim == 1 else Y.T
     return np.ascontiguousarray(X.T, net.dtype), np.ascontiguousarray(Y, net.dtype)
-
-
-def levels(net) -> np.ndarray:
-    """(n_units,) longest path from an input; edges of the workloads go to higher numbers."""
-    edges = net.edges
-    level = np.zeros(net.n_units, np.int64)
-    starts = net.indptr - np.arange(net.indptr.size)
-    for k, (first, last) in enumerate(pairwise(starts), net.n_inputs):
-        level[k] = level[edges[first:last, 0]].max() + 1
-    return level
-
-
-def is_weight(net) -> np.ndarray:
-    """(n_parameters,) True where theta has a weight, False where a bias."""
-    mask = np.ones(net.n_parameters, bool)
-    mask[net.indptr[:-1]] = False
-    return mask
 
 
 def _mean_gradient(net, by_edge: np.ndarray, by_unit: np.ndarray, n_samples: int) -> np.ndarray:
@@ -206,22 +191,11 @@ class DensePeer:
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0) -> None:
         self.learning_rate = learning_rate
         self.X, self.Y = columns(net, X, Y)
-        self._net, level = net, levels(net)
-        bounds = np.searchsorted(level, np.arange(level.max() + 2))
-        source, target = net.edges.T
-        weights, biases = net.weights, net.biases
-        self.names, self.weights, self.biases, self.links, self._places = [], [], [], [], []
-        for first, middle, last in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
-            edges = np.flatnonzero((target >= middle) & (target < last))
-            place = target[edges] - middle, source[edges] - first
-            W = np.zeros((2, last - middle, middle - first), net.dtype)
-            np.add.at(W[0], place, weights[edges])
-            np.add.at(W[1], place, 1)
-            self.weights.append(W[0])
-            self.links.append(W[1])  # parallel links each take the step
-            self.biases.append(biases[middle - net.n_inputs:last - net.n_inputs, None].copy())
-            self.names.append(net.activations[middle - net.n_inputs])
-            self._places.append((edges, place))
+        self._net, self._layers = net, layers(net)
+        self.names = [layer.activation for layer in self._layers]
+        self.weights = [layer.W for layer in self._layers]
+        self.biases = [layer.b[:, None] for layer in self._layers]
+        self.links = [layer.links for layer in self._layers]  # parallel ones each take the step
 
     def forward(self) -> list[np.ndarray]:
         """Activities of each layer, (n_units, n_samples), the inputs first."""
@@ -244,10 +218,7 @@ class DensePeer:
     def gradient(self) -> np.ndarray:
         """Of the mean loss, in the layout of the network's theta."""
         w, b = self._pass()
-        by_edge = np.empty(self._net.n_edges, self.X.dtype)
-        for (edges, place), values in zip(self._places, w, strict=True):
-            by_edge[edges] = values[place]
-        return _mean_gradient(self._net, by_edge, np.concatenate(b)[:, 0], self.X.shape[1])
+        return in_theta(self._net, self._layers, w, b) / -self.X.shape[1]
 
     def run(self, n_steps: int) -> None:
         """Steps of gradient descent."""

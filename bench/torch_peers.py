@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .peers import columns, is_weight, levels, output_values
+from .layers import is_weight, levels
+from .peers import columns, output_values
 
 _MINUS_ONE = torch.tensor(-1.0)
 
@@ -53,7 +54,7 @@ class TorchSparsePeer:
                  n_threads: int = 1) -> None:
         X, self._Y = columns(net, X, Y)
         self._net, self._n_threads = net, n_threads
-        self._rate = learning_rate / X.shape[1]
+        self._rate = learning_rate
         level = levels(net)
         order = np.argsort(level, kind="stable")
         row = np.empty_like(order)
@@ -121,7 +122,7 @@ class TorchSparsePeer:
         self._pass()
         out = np.empty(self._places.size, self._Y.dtype)
         out[self._places] = self._gradient.values().numpy()
-        return out / -self._Y.shape[1]
+        return out
 
     @torch.inference_mode()
     def run(self, n_steps: int) -> None:
@@ -129,13 +130,25 @@ class TorchSparsePeer:
         torch.set_num_threads(self._n_threads)
         for _ in range(n_steps):
             self._pass()
-            self._weights.add_(self._gradient.values(), alpha=self._rate)
+            self._weights.sub_(self._gradient.values(), alpha=self._rate)
+
+    def parameter(self) -> torch.nn.Parameter:
+        """All parameters, for an optimizer; its `grad` is what `update_gradient` leaves."""
+        parameter = torch.nn.Parameter(self._weights)
+        parameter.grad = self._gradient.values()
+        return parameter
+
+    @torch.inference_mode()
+    def update_gradient(self) -> None:
+        """Of the mean loss at the parameters as they are."""
+        self._pass()
 
     def _pass(self) -> None:
         for level in self._levels:
             level.forward()
         a = self._activities[self._outputs]
         direct = output_values(self._net.interpretation, self._levels[-1].name, a, self._Y)
+        direct /= -self._Y.shape[1]  # to the gradient of the mean loss
         torch.index_select(self._weights, 0, self._by_source, out=self._out_weights)
         for level in reversed(self._levels):
             level.backward(direct)
@@ -182,7 +195,7 @@ class _Level:
             a.copy_(z)
 
     def backward(self, direct: np.ndarray) -> None:
-        """-d loss/dz of each unit and sample; `direct` is that at the outputs."""
+        """d loss/dz of each unit and sample; `direct` is that at the outputs."""
         delta = self._delta
         if self._outgoing is None:
             delta.zero_()

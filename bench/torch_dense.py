@@ -1,0 +1,108 @@
+"""Dense layers of PyTorch: with a fixed mask for the absent links, and without one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import oracles
+from .layers import Layer, in_theta, layers
+
+_ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+def module(split: list[Layer], interpretation: str) -> nn.Sequential:
+    """Linear layers and activations up to the logits, of which each interpretation has a loss."""
+    parts: list[nn.Module] = []
+    for layer in split:
+        linear = nn.Linear(*layer.W.shape[::-1], dtype=torch.from_numpy(layer.W).dtype)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(layer.W))
+            linear.bias.copy_(torch.from_numpy(layer.b))
+        parts.append(linear)
+        if layer.activation in _ACTIVATIONS:
+            parts.append(_ACTIVATIONS[layer.activation]())
+    if interpretation == "bernoulli":  # of a = tanh z: the probability (1 + a) / 2
+        parts[-1] = Twice()
+    return nn.Sequential(*parts)
+
+
+class Twice(nn.Module):
+    """Logits of a Bernoulli whose probability is (1 + tanh z) / 2."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return 2 * z
+
+
+def targets(interpretation: str, Y: np.ndarray, dtype: np.dtype) -> torch.Tensor:
+    """As the losses of PyTorch take them."""
+    return torch.from_numpy(Y.astype(np.int64 if interpretation == "softmax" else dtype))
+
+
+def linears(model: nn.Sequential) -> list[nn.Linear]:
+    return [part for part in model if isinstance(part, nn.Linear)]
+
+
+class TorchDensePeer:
+    """`nn.Linear` layers, the loss in its fused form with logits, autograd, `torch.optim.SGD`.
+
+    What a user writes who does not mind the absent links: their weights are zero and stay so,
+    because a hook multiplies each gradient by the mask once it is complete. That is cheaper than
+    masking the weights in each forward pass, as `torch.nn.utils.prune` does. A network without
+    absent links has no masks and no hooks.
+
+    Fair: the network's dtype, `torch.set_num_threads`, and all tensors made at construction; the
+    timed part is `zero_grad`, forward, loss, backward and `step`, eagerly, without a compiler;
+    a window's first call comes after the warm-up calls of the timing itself.
+    """
+
+    def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
+                 n_threads: int = 1) -> None:
+        self._net, self._n_threads, self._layers = net, n_threads, layers(net)
+        self.model = module(self._layers, net.interpretation)
+        self._X = torch.from_numpy(np.ascontiguousarray(X, net.dtype))
+        self._Y = targets(net.interpretation, Y, net.dtype)
+        self._optimizer = torch.optim.SGD(self.model.parameters(), lr=learning_rate)
+        for linear, layer in zip(linears(self.model), self._layers, strict=True):
+            if not (layer.links == 1).all():
+                linear.weight.register_post_accumulate_grad_hook(_times(layer.links))
+
+    def loss(self) -> torch.Tensor:
+        z = self.model(self._X)
+        if self._net.interpretation == "softmax":
+            return nn.functional.cross_entropy(z, self._Y)
+        total = nn.functional.binary_cross_entropy_with_logits(z, self._Y, reduction="sum")
+        return total / self._Y.shape[0]
+
+    def gradient(self) -> np.ndarray:
+        """Of the mean loss, in the layout of the network's theta."""
+        torch.set_num_threads(self._n_threads)
+        parameters = list(self.model.parameters())
+        g = [values.numpy() for values in torch.autograd.grad(self.loss(), parameters)]
+        return in_theta(self._net, self._layers, g[::2], g[1::2])
+
+    def run(self, n_steps: int) -> None:
+        """Steps of gradient descent."""
+        torch.set_num_threads(self._n_threads)
+        for _ in range(n_steps):
+            self._optimizer.zero_grad()
+            self.loss().backward()
+            self._optimizer.step()
+
+
+def _times(links: np.ndarray):
+    """A hook for the gradient: 0 where there is no link; parallel links each take the step."""
+    mask = torch.from_numpy(links)
+
+    def multiply(weight: torch.Tensor) -> None:
+        weight.grad.mul_(mask)
+
+    return multiply
+
+
+def check_by_draws(peer_class: type, name: str, n: int = 64, **options) -> None:
+    """Diagonals of a metric from drawn targets against Fisher's, by the mean of their traces."""
+    torch.manual_seed(0)
+    peer = peer_class(*oracles.workload(name), **options)
+    oracles.check_mean(name, [float(peer.diagonal().sum()) for _ in range(n)])

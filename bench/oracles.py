@@ -9,7 +9,7 @@ import numpy as np
 import fisherkern as fk
 from fisherkern import reference
 
-from .loop import OPTIMIZERS, TRUST_RADIUS
+from .loop import OPTIMIZERS, TRUST_RADIUS, stepper
 from .workloads import WORKLOADS, Workload
 
 # norms of errors over norms: float64 against the reference, float32 against a float64 pass
@@ -78,6 +78,14 @@ def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
     dtype = workload(name)[0].dtype.name
     error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
     assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
+
+
+def check_step(name: str, optimizer: str, n_threads: int = 1) -> None:
+    """Raise AssertionError unless a step inside the compiled loop adds to theta what it should."""
+    net, X, Y = workload(name)
+    moved = net.copy()
+    stepper((moved, X, Y), optimizer, n_threads=n_threads, learning_rate=1.0)(1)
+    check(name, moved.theta - net.theta, step(name, optimizer))
 
 
 def check_peer(name: str, peer_class: type, **options) -> None:

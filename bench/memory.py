@@ -69,7 +69,7 @@ def measure(n_threads: int = 1, optimizer: str = QUASI_DIAGONAL) -> Memory:
     """Train W3 in mini-batches, in a fresh process."""
     command = [sys.executable, "-m", "bench.memory", "--json", str(n_threads), optimizer]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, text=True,
-                          capture_output=True)
+                          stdout=subprocess.PIPE)
     return Memory(**json.loads(done.stdout))
 
 
@@ -84,7 +84,8 @@ def measure_here(n_threads: int, name: str) -> Memory:
     data = np.random.default_rng(1).standard_normal
     X = data((N_BATCHES * BATCH, 8192), dtype=np.float32)
     Y = data((N_BATCHES * BATCH, 64), dtype=np.float32)
-    optimizer = PRESETS[name]()
+    # the baselines have no rate of their own
+    optimizer = PRESETS[name]() if PRESETS[name].has_metric else PRESETS[name](learning_rate=1e-3)
     before = reset_peak()
     net, _, _ = w3()
     building = status("VmHWM")

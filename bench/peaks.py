@@ -9,7 +9,9 @@ programs take of the machine lowers it. NumPy's matrix product stands beside as 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
+import shlex
 import subprocess
 import tempfile
 import threading
@@ -87,7 +89,12 @@ def library() -> ctypes.CDLL:
     """The compiled probe."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peaks.so"
-        subprocess.run(["cc", *FLAGS, str(SOURCE), "-o", str(path)], check=True)
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        try:
+            subprocess.run([*compiler, *FLAGS, str(SOURCE), "-o", str(path)], check=True)
+        except FileNotFoundError:
+            raise RuntimeError(f"the machine's limits need a C compiler; there is no {compiler[0]}"
+                               ) from None
         probe = ctypes.CDLL(str(path))
     for name, real in (("fma_float32", ctypes.c_float), ("fma_float64", ctypes.c_double)):
         function = getattr(probe, name)

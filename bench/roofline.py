@@ -97,10 +97,10 @@ def points(name: str, n_threads: int, windows: int | None = None) -> list[Point]
             for step, seconds in zip(STEPS, result[:2], strict=True)]
 
 
-def cases(names: list[str]) -> list[tuple[str, int]]:
-    """Workloads with one thread and two; a step of W1 is too short for two."""
-    threads = sorted({1, min(2, available_threads(None))})
-    return [(name, n) for name in names for n in threads if (name, n) != ("W1", 2)]
+def cases(names: list[str], most_threads: int) -> list[tuple[str, int]]:
+    """Workloads and threads; a step of W1 is too short for two."""
+    return [(name, n) for name in names for n in range(1, most_threads + 1)
+            if (name, n) != ("W1", 2)]
 
 
 def table(found: list[Point], limits: dict[int, Peaks]) -> str:
@@ -111,15 +111,15 @@ def table(found: list[Point], limits: dict[int, Peaks]) -> str:
         share = p.flops / limits[p.threads].flops[p.dtype]
         lines.append(
             f"| {p.workload} | {p.threads} | {p.step} | {1e6 * p.seconds:,.0f} "
-            f"| {p.counts.intensity:.2f} | {p.flops / 1e9:.1f} | {share:.0%} "
+            f"| {p.counts.intensity:.2f} | {p.flops / 1e9:.1f} | {100 * share:.0f} % "
             f"| {p.bytes / 1e9:.0f} | {p.level(limits[p.threads])} |")
     return "\n".join(lines)
 
 
-def measure(names: list[str], windows: int | None = None, **how
+def measure(names: list[str], most_threads: int, windows: int | None = None, **how
             ) -> tuple[list[Point], dict[int, Peaks]]:
     """Limits first, then the steps; `how` as `peaks.measure` takes it."""
-    wanted = cases(names)
+    wanted = cases(names, most_threads)
     limits = {n: peaks.measure(n, **how) for n in sorted({n for _, n in wanted})}
     return [point for case in wanted for point in points(*case, windows)], limits
 
@@ -127,13 +127,23 @@ def measure(names: list[str], windows: int | None = None, **how
 def text(found: list[Point], limits: dict[int, Peaks]) -> str:
     sizes = ", ".join(f"{name} {size >> 10:,} KiB" for name, size in peaks.caches().items())
     return "\n\n".join([peaks.table(list(limits.values())), table(found, limits),
-                        f"{conditions()} Caches: {sizes}."])
+                        sentence(found, limits), f"{conditions()} Caches: {sizes}."])
+
+
+def sentence(found: list[Point], limits: dict[int, Peaks]) -> str:
+    """The best and the worst use of the multiply-adds."""
+    shares = sorted((p.flops / limits[p.threads].flops[p.dtype], p.workload, p.step, p.threads)
+                    for p in found)
+    ends = [f"{100 * share:.0f} % ({name}, {step}, {n} thread{'s' * (n > 1)})"
+            for share, name, step, n in (shares[0], shares[-1])]
+    return f"Of the multiply-adds that the machine can do, steps reach {ends[0]} to {ends[1]}."
 
 
 def main() -> None:
     parser = program("roofline", __doc__)
     parser.add_argument("--workloads", nargs="+", default=list(NAMES), choices=list(NAMES))
-    print(text(*measure(parser.parse_args().workloads)))
+    names = parser.parse_args().workloads
+    print(text(*measure(names, min(2, available_threads(None)))))
 
 
 if __name__ == "__main__":

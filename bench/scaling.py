@@ -134,6 +134,18 @@ def table(results: dict[str, list[tuple[Size, Found]]]) -> str:
     return "\n".join(lines)
 
 
+def sentence(sweep: list[tuple[Size, Found]]) -> str:
+    """Time per edge and sample of the largest network over that of the fastest, one thread."""
+    parts = []
+    for step in STEPS:
+        times = {found.edges: nanoseconds(size, found, step) for size, found in sweep}
+        most, best = max(times), min(times, key=times.__getitem__)
+        ratio = f"{times[most] / times[best]:.1f} times that with {best:,}"
+        parts.append(f"{step} takes {times[most]:.2f} ns with {most:,} edges, "
+                     f"{ratio if most != best else 'the least of all'}")
+    return f"Per edge and sample, one thread: {'; '.join(parts)}."
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--here"]:
         print(json.dumps(measure_here(Size(*json.loads(sys.argv[2])))))

@@ -13,6 +13,7 @@ from .costs import paper_ratio
 from .memory import Memory
 from .pairing import Paired
 from .peaks import Peaks
+from .peer_report import named
 from .roofline import Point
 from .scaling import STEPS, Found, Size, nanoseconds
 
@@ -36,7 +37,7 @@ def bars(ratios: dict[str, Paired]) -> np.ndarray:
 
 def peers(results: dict[tuple[str, int], dict[str, Paired]]) -> Any:
     """Time of each peer's step over fisherkern's, with its interval; a row for each."""
-    rows = [(f"{name}, {n}t: {label}", ratio) for (name, n), found in results.items()
+    rows = [(f"{named(case)}: {label}", ratio) for case, found in results.items()
             for label, ratio in found.items()]
     figure = figure_class()(figsize=(8, 1.2 + 0.2 * len(rows)), layout="constrained")
     ax = figure.subplots()
@@ -70,7 +71,7 @@ def costs(found: dict[str, Paired]) -> Any:
     ax.set_yticks(places, list(found), fontsize=8)
     ax.invert_yaxis()
     ax.set_xscale("log")
-    ax.set_xlabel("time of a step / time of a backpropagation step of the same implementation")
+    ax.set_xlabel("time of a step / time of backpropagation, each side's own")
     ax.legend()
     return figure
 

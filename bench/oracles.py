@@ -73,19 +73,19 @@ def _reference_direction(opt, net, X, Y) -> np.ndarray:
     return reference.direction(net, A, G, opt.reduction, opt.damping)
 
 
-def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
-    """Raise AssertionError where the relative error is above the tolerance of the dtype."""
-    dtype = workload(name)[0].dtype.name
-    error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
-    assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
-
-
 def check_step(name: str, optimizer: str, n_threads: int = 1) -> None:
     """Raise AssertionError unless a step inside the compiled loop adds to theta what it should."""
     net, X, Y = workload(name)
     moved = net.copy()
     stepper((moved, X, Y), optimizer, n_threads=n_threads, learning_rate=1.0)(1)
     check(name, moved.theta - net.theta, step(name, optimizer))
+
+
+def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:
+    """Raise AssertionError where the relative error is above the tolerance of the dtype."""
+    dtype = workload(name)[0].dtype.name
+    error = np.linalg.norm(values - expected) / np.linalg.norm(expected)
+    assert error <= TOLERANCE[dtype], f"{name}: relative error {error:.1e}"
 
 
 def check_peer(name: str, peer_class: type, **options) -> None:

@@ -1,4 +1,5 @@
-"""Peak memory of training W3 in a process of its own: `python -m bench.memory`.
+"""Peak memory of training W3 with every optimizer, each in a process of its own:
+`python -m bench.memory [--threads 1 2]`.
 
 Linux keeps a process's largest resident set (VmHWM). It is set back before each part, so each peak
 is that part's own. The baseline is taken before the edges are drawn, with every module and the
@@ -17,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 import fisherkern as fk
+from fisherkern.optimizers import PRESETS
 
-from .loop import OPTIMIZERS
 from .workloads import w3
 
 BATCH, N_BATCHES = 64, 2
@@ -26,6 +27,9 @@ BATCH, N_BATCHES = 64, 2
 TILE = 16
 # an activity, a backpropagated value and a modulus per unit and sample
 ROWS = 3
+QUASI_DIAGONAL = "QuasiDiagonalBackpropagatedMetricGradient"
+# a full matrix has the square of the number of parameters
+NAMES = tuple(name for name, make in PRESETS.items() if make().reduction != "full")
 
 
 class Memory(NamedTuple):
@@ -61,11 +65,11 @@ class Memory(NamedTuple):
         return max(self.building, self.training)
 
 
-def measure(n_threads: int = 1) -> Memory:
-    """Train W3 in mini-batches with the quasi-diagonal metric, in a fresh process."""
-    command = [sys.executable, "-m", "bench.memory", "--json", str(n_threads)]
+def measure(n_threads: int = 1, optimizer: str = QUASI_DIAGONAL) -> Memory:
+    """Train W3 in mini-batches, in a fresh process."""
+    command = [sys.executable, "-m", "bench.memory", "--json", str(n_threads), optimizer]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, text=True,
-                          capture_output=True)
+                          stdout=subprocess.PIPE)
     return Memory(**json.loads(done.stdout))
 
 
@@ -75,12 +79,13 @@ def check(memory: Memory, most: float = 100.0) -> None:
     assert memory.peak <= limit, f"{memory.peak} bytes; at most {limit:.0f} are allowed: {memory}"
 
 
-def measure_here(n_threads: int) -> Memory:
+def measure_here(n_threads: int, name: str) -> Memory:
     """As `measure`, in this process, which should have done nothing else before."""
     data = np.random.default_rng(1).standard_normal
     X = data((N_BATCHES * BATCH, 8192), dtype=np.float32)
     Y = data((N_BATCHES * BATCH, 64), dtype=np.float32)
-    optimizer = OPTIMIZERS["quasi-diagonal, mini-batch"][0]()
+    # the baselines have no rate of their own
+    optimizer = PRESETS[name]() if PRESETS[name].has_metric else PRESETS[name](learning_rate=1e-3)
     before = reset_peak()
     net, _, _ = w3()
     building = status("VmHWM")
@@ -107,17 +112,28 @@ def status(name: str) -> int:
     raise OSError(f"/proc/self/status has no {name}")
 
 
+def table(found: dict[tuple[str, int], Memory]) -> str:
+    """Markdown of bytes per edge, by optimizer and number of threads."""
+    rows = ["| optimizer | threads | building | network | training, the network included |",
+            "|---|--:|--:|--:|--:|"]
+    for (name, n_threads), memory in found.items():
+        cells = " | ".join(f"{getattr(memory, part) / memory.n_edges:.1f}"
+                           for part in ("building", "network", "training"))
+        rows.append(f"| `{name}` | {n_threads} | {cells} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--json"]:
-        print(json.dumps(measure_here(int(sys.argv[2]))._asdict()))
+        print(json.dumps(measure_here(int(sys.argv[2]), sys.argv[3])._asdict()))
         return
-    for n_threads in (1, 2):
-        memory = measure(n_threads)
-        print(f"W3, {memory.n_edges} edges, {n_threads} thread{'s' * (n_threads > 1)}:")
-        for part in ("building", "network", "training", "activities"):
-            size = getattr(memory, part)
-            print(f"  {part:<11}{size / 2**20:7.1f} MiB {size / memory.n_edges:7.1f} per edge")
-        print(f"  training beyond the activities: {memory.bytes_per_edge:.1f} bytes per edge")
+    from .table import conditions, program
+
+    parser = program("memory", __doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
+    threads = parser.parse_args().threads
+    print(table({(name, n): measure(n, name) for name in NAMES for n in threads}))
+    print(f"\n{conditions()}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import fisherkern as fk
 from fisherkern import reference
 
 from .layers import filled
-from .loop import OPTIMIZERS, TRUST_RADIUS
+from .loop import OPTIMIZERS, TRUST_RADIUS, stepper
 from .workloads import WORKLOADS, Workload
 
 # norms of errors over norms: float64 against the reference, float32 against a float64 pass
@@ -98,6 +98,14 @@ def _reference_direction(opt, net, X, Y) -> np.ndarray:
         a = reference.activities(net, X)
         return reference.range_direction(net, A, G, opt.reduction, a.max(axis=0) - a.min(axis=0))
     return reference.direction(net, A, G, opt.reduction, opt.damping)
+
+
+def check_step(name: str, optimizer: str, n_threads: int = 1) -> None:
+    """Raise AssertionError unless a step inside the compiled loop adds to theta what it should."""
+    net, X, Y = workload(name)
+    moved = net.copy()
+    stepper((moved, X, Y), optimizer, n_threads=n_threads, learning_rate=1.0)(1)
+    check(name, moved.theta - net.theta, step(name, optimizer))
 
 
 def check(name: str, values: np.ndarray, expected: np.ndarray) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 from scipy.stats import binom
 
 Run = Callable[[int], object]
+# seconds that n repeats take
+Timer = Callable[[Run, int], float]
 
 
 class Paired(NamedTuple):
@@ -32,8 +34,14 @@ class Paired(NamedTuple):
         return f"{self.ratio:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
+def elapsed(run: Run, n: int) -> float:
+    start = time.perf_counter()
+    run(n)
+    return time.perf_counter() - start
+
+
 def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02,
-           pause: float = 0.0) -> Paired:
+           pause: float = 0.0, timer: Timer = elapsed) -> Paired:
     """Time ``a(n)`` against ``b(n)``, each of which repeats its work n times.
 
     Parameters
@@ -45,16 +53,19 @@ def paired(a: Run, b: Run, *, windows: int = 31, seconds: float = 0.02,
         Length of one window, by the choice of n for each side; at least one repeat.
     pause : float
         Seconds of sleep before each window.
+    timer : callable
+        What takes the time of ``run(n)``; another one than this process's clock where the work is
+        done in another process.
     """
     sides = (a, b)
     with no_collection():
-        counts = [repeats(run, seconds) for run in sides]
+        counts = [repeats(run, seconds, timer) for run in sides]
         times = np.empty((windows, 2))
         for window in range(windows):
             for side in (0, 1) if window % 2 == 0 else (1, 0):
                 if pause:
                     time.sleep(pause)
-                times[window, side] = elapsed(sides[side], counts[side]) / counts[side]
+                times[window, side] = timer(sides[side], counts[side]) / counts[side]
     ratios = np.sort(times[:, 0] / times[:, 1])
     low, high = median_interval(ratios)
     return Paired(*np.median(times, axis=0).tolist(), float(np.median(ratios)), low, high)
@@ -69,19 +80,13 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float
     return float(values[k - 1]), float(values[-k])
 
 
-def repeats(run: Run, seconds: float) -> int:
+def repeats(run: Run, seconds: float, timer: Timer = elapsed) -> int:
     """How many repeats fill a window, after a warm-up."""
     n = 1
-    while (spent := elapsed(run, n)) < seconds / 4:
+    while (spent := timer(run, n)) < seconds / 4:
         n *= 2
     run(n)
-    return max(1, math.ceil(n * seconds / min(spent, elapsed(run, n))))
-
-
-def elapsed(run: Run, n: int) -> float:
-    start = time.perf_counter()
-    run(n)
-    return time.perf_counter() - start
+    return max(1, math.ceil(n * seconds / min(spent, timer(run, n))))
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 import fisherkern as fk
@@ -22,7 +24,7 @@ SEEDS = range(6)
 MARK = "partial metric"
 
 
-def cost(name: str, options: dict[str, float]) -> str:
+def cost(name: str, options: dict[str, float], windows: int = 21) -> str:
     """Of a step, relative to one of backpropagation; steps with and without an update of the
     metric in their proportion."""
     workload = oracles.workload(name)
@@ -30,16 +32,16 @@ def cost(name: str, options: dict[str, float]) -> str:
     optimizer = QuasiDiagonalBackpropagatedMetricGradient(damping=1e-4, **options)
     step = optimizer_stepper(workload, optimizer)
     plain = stepper(workload, "backpropagation")
-    result = paired(lambda n: step(every * n), lambda n: plain(every * n), windows=21)
+    result = paired(lambda n: step(every * n), lambda n: plain(every * n), windows=windows)
     return str(result)
 
 
-def learn(options: dict[str, float]) -> tuple[float, float]:
+def learn(options: dict[str, float], seeds: Sequence[int] = SEEDS) -> tuple[float, float]:
     """Mean held-out accuracy and loss on digits, as the command line trains by default."""
     X, y = load_digits()
     X = X.astype(np.float32)
     accuracies, losses = [], []
-    for seed in SEEDS:
+    for seed in seeds:
         train, test = stratified_split(y, 0.25, seed)
         net = fk.Network.layered([64, 256, 128, 10], fan_in=[16, 16, 128], dtype="float32",
                                  interpretation="softmax", rng=seed,
@@ -52,15 +54,19 @@ def learn(options: dict[str, float]) -> tuple[float, float]:
     return float(np.mean(accuracies)), float(np.mean(losses))
 
 
-def table() -> str:
-    rows = ["| options | W2 step / backpropagation | W3 step / backpropagation "
-            "| digits: accuracy | digits: held-out loss |", "|---|--:|--:|--:|--:|"]
+def table(names: Sequence[str] = ("W2", "W3"), windows: int = 21,
+          seeds: Sequence[int] = SEEDS) -> str:
+    for name in names:
+        oracles.check_step(name, "quasi-diagonal")
+    heads = " | ".join(f"{name} step / backpropagation" for name in names)
+    rows = [f"| options | {heads} | digits: accuracy | digits: held-out loss |",
+            "|---|--:|--:|" + "--:|" * len(names)]
     for options in OPTIONS:
         name = ", ".join(f"`{key}={value}`" for key, value in options.items()) or "whole metric"
-        accuracy, loss = learn(options)
-        rows.append(f"| {name} | {cost('W2', options)} | {cost('W3', options)} | {accuracy:.3f} "
-                    f"| {loss:.4f} |")
-    return "\n".join([*rows, "", conditions() + f" Digits: means of {len(SEEDS)} seeds."])
+        accuracy, loss = learn(options, seeds)
+        costs = " | ".join(cost(workload, options, windows) for workload in names)
+        rows.append(f"| {name} | {costs} | {accuracy:.3f} | {loss:.4f} |")
+    return "\n".join([*rows, "", conditions() + f" Digits: means of {len(seeds)} seeds."])
 
 
 if __name__ == "__main__":

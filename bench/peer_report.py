@@ -1,0 +1,120 @@
+"""Gradient steps of every installed peer beside fisherkern's, as text: who is the fastest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from . import peer_table
+from .pairing import Paired
+from .table import conditions
+from .workloads import WORKLOADS
+
+PACKAGES = ("torch", "numba", "jax", "scikit-learn")
+OURS = "fisherkern"
+
+# those that take a gradient and a plain step, as backpropagation does
+PEERS = tuple(label for label, contender in peer_table.CONTENDERS.items()
+              if contender.beside == "backpropagation")
+
+Found = dict[str, Paired]
+Results = dict[tuple[str, int], Found]
+
+
+def compare_all(most_threads: int, names: Collection[str] | None = None) -> Results:
+    """`peer_table.compare` by workload and threads; a step of W1 is too short for two threads."""
+    return {(name, n): peer_table.compare(name, n, PEERS)
+            for name in (names or WORKLOADS) if peer_table.installed(name)
+            for n in range(1, most_threads + 1) if (name, n) != ("W1", 2)}
+
+
+def fastest_peer(found: Found) -> str:
+    return min(found, key=lambda label: found[label].ratio)
+
+
+def standing(found: Found) -> str:
+    """Of fisherkern beside the fastest peer: "faster", "slower", or "level" where the interval of
+    the ratio has 1 in it."""
+    result = found[fastest_peer(found)]
+    return "faster" if result.low > 1 else "slower" if result.high < 1 else "level"
+
+
+def sentence(case: tuple[str, int], found: Found) -> str:
+    label = fastest_peer(found)
+    ratio = found[label]
+    peer = f"the fastest peer's, {label}"
+    how = {
+        "faster": f"{ratio.ratio:.2f} times faster ({ratio.low:.2f}-{ratio.high:.2f}) than {peer}",
+        "slower": f"{1 / ratio.ratio:.2f} times slower ({1 / ratio.high:.2f}-{1 / ratio.low:.2f}) "
+                  f"than {peer}",
+        "level": f"as fast as {peer}, as far as this run can tell (ratio {ratio})",
+    }[standing(found)]
+    return f"- {named(case)}: fisherkern's gradient step is {how}."
+
+
+def named(case: tuple[str, int]) -> str:
+    name, n_threads = case
+    return f"{name}, {n_threads} thread{'s' * (n_threads > 1)}"
+
+
+def rows(case: tuple[str, int], found: Found) -> list[str]:
+    """fisherkern, then its peers, the fastest in bold; both where they are level."""
+    best, (name, n_threads) = fastest_peer(found), case
+    bold = {"faster": {OURS}, "slower": {best}, "level": {OURS, best}}[standing(found)]
+
+    def row(label: str, threads: int, seconds: float, ratio: str) -> str:
+        mark = "**" * (label in bold)
+        return (f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
+                f"| {mark}{1e6 * seconds:,.0f}{mark} | {ratio} |")
+
+    ours = float(np.median([result.b for result in found.values()]))
+    return [row(OURS, n_threads, ours, "1"),
+            *(row(label, n_threads if peer_table.CONTENDERS[label].has_threads else 1, result.a,
+                  str(result)) for label, result in found.items())]
+
+
+def text(results: Results) -> str:
+    """Table, a sentence for each workload, conditions."""
+    lines = ["| workload | threads | who | its threads | a step, µs | time / fisherkern's |",
+             "|---|--:|---|--:|--:|--:|"]
+    for case, found in results.items():
+        lines += rows(case, found)
+    return "\n".join([*lines, "", *(sentence(*item) for item in results.items()), "", notes()])
+
+
+def verdict(results: Results) -> str:
+    """Where fisherkern is the fastest, where not, and who was not there."""
+    cases = {how: [named(case) for case, found in results.items() if standing(found) == how]
+             for how in ("faster", "level", "slower")}
+    lines = [f"fisherkern's gradient step is the fastest in {len(cases['faster'])} of "
+             f"{len(results)} cases (a workload and a number of threads)."]
+    for how, lead in (("slower", "It is **not the fastest** in"),
+                      ("level", "It cannot be told from the fastest peer's in")):
+        if cases[how]:
+            lines.append(f"{lead}: {'; '.join(cases[how])}.")
+    if not cases["slower"]:
+        lines.append("In none is a peer the fastest.")
+    missing = absent(results)
+    if missing:
+        lines.append(f"Not installed in this run, so not compared: {'; '.join(missing)}.")
+    return "\n".join(lines)
+
+
+def absent(results: Results) -> list[str]:
+    """Peers that are made for one of these workloads and were not found."""
+    return [label for label in PEERS
+            if any(name in peer_table.CONTENDERS[label].workloads and label not in found
+                   for (name, _), found in results.items())]
+
+
+def notes() -> str:
+    versions = []
+    for name in PACKAGES:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"{name} not installed")
+    return (f"{conditions()} {', '.join(versions)}; OpenMP runtimes: "
+            f"{len(peer_table.runtimes())}. The fastest is in bold.")

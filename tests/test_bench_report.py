@@ -1,0 +1,206 @@
+"""docs/performance.md: a whole document from short and made-up measurements; counts of work."""
+
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fisherkern as fk
+from bench import __main__ as commands
+from bench import (
+    memory,
+    partial_metric,
+    peaks,
+    peer_report,
+    peer_table,
+    report,
+    roofline,
+    scaling,
+)
+from bench.pairing import Paired
+
+FASTER, SLOWER, LEVEL = (Paired(2e-3 * r, 2e-3, r, r - 0.1, r + 0.1) for r in (3.0, 0.5, 1.05))
+
+
+def made_up_peaks(n_threads=1, **how):
+    levels = {"L1": 2e11, "L2": 1e11, "L3": 4e10, "DRAM": 1e10}
+    flops = {"float32": 1e11, "float64": 5e10}
+    return peaks.Peaks(n_threads, flops, flops, levels, levels)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """What takes long is made up; steps, costs and formatting are real."""
+    monkeypatch.setattr(peaks, "measure", made_up_peaks)
+    monkeypatch.setattr(scaling, "measure", lambda size: scaling.Found(
+        size.edges, FASTER, {step: FASTER for step in scaling.STEPS if size.threads > 1}))
+    monkeypatch.setattr(memory, "measure", lambda n_threads, name: memory.Memory(
+        90, 40, 100, 30, 1))
+    monkeypatch.setattr(partial_metric, "learn", lambda options, seeds: (0.9, 0.1))
+    monkeypatch.setattr(report.scale, "measure", lambda *size: dict(
+        zip(("edges", "threads", "fan_in", "building", "built", "training", "step", "ns"),
+            (*size, 1.0, 2.0, 3.0, 4.0, 5.0), strict=True)))
+
+
+def check_complete(document):
+    text = document.read_text()
+    assert report.NOT_YET not in text
+    assert not report.missing_pictures(document)
+    for _, marks in report.SECTIONS.values():
+        for mark in marks:
+            assert text.count(f"<!-- {mark}:start -->") == 1
+    # as many cells in each row of a table as in the row above
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1, block
+    return text
+
+
+def test_a_whole_document(short, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    document = tmp_path / "docs" / "page.md"
+    monkeypatch.setattr(sys, "argv", ["report", "--quick", "--document", str(document)])
+    report.main()
+    text = check_complete(document)
+    assert "](page/peers.svg)" in text
+    assert "W1, 1 thread: fisherkern's gradient step is" in text
+    assert capsys.readouterr().err.count(" s\n") == len(report.SECTIONS)
+
+
+def test_one_section_leaves_the_others(short, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    document = tmp_path / "page.md"
+    report.write(document, ["memory"], report.quick())
+    text = document.read_text()
+    assert "| `Backpropagation` | 1 | 90.0 | 40.0 | 100.0 |" in text
+    assert text.count(report.NOT_YET) == len(report.SECTIONS)  # peers have two marks
+    edited = text.replace("# Performance", "# Performance, edited")
+    document.write_text(edited)
+    report.write(document, ["scale"], report.quick())
+    text = document.read_text()
+    assert "# Performance, edited" in text
+    assert "| 100,000 | 16 | 1 | 1.0 | 2.0 | 3.0 | 4.000 | 5.00 |" in text
+    assert "| 90.0 | 40.0 | 100.0 |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="limits need a C compiler")
+def test_a_whole_document_measured(tmp_path):
+    pytest.importorskip("matplotlib")
+    report.write(tmp_path / "page.md", list(report.SECTIONS), report.quick())
+    check_complete(tmp_path / "page.md")
+
+
+def test_errors_come_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("no marks")
+    for arguments, message in ((["--document", str(page)], "the file must hold <!-- steps:start"),
+                               (["--quick"], "--quick needs a --document of its own"),
+                               (["--only", "nothing"], "invalid choice")):
+        monkeypatch.setattr(sys, "argv", ["report", *arguments])
+        with pytest.raises(SystemExit):
+            report.main()
+        assert message in capsys.readouterr().err
+
+
+def test_the_document_has_every_mark_and_no_windows_change():
+    report.start(report.DOCUMENT)
+    before = dict(report.WINDOWS)
+    with report.at_most(3):
+        assert set(report.WINDOWS.values()) == {3}
+    assert before == report.WINDOWS
+
+
+def test_who_is_the_fastest():
+    results = {("W1", 1): {"scipy.sparse": FASTER, "NumPy, dense": SLOWER},
+               ("W2", 1): {"scipy.sparse": FASTER}, ("W2", 2): {"scipy.sparse": LEVEL}}
+    text = peer_report.text(results)
+    assert "| W1 | 1 | **NumPy, dense** | 1 | **1,000** | 0.50 (0.40-0.60) |" in text
+    assert "| W2 | 1 | **fisherkern** | 1 | **2,000** | 1 |" in text
+    assert "| W2 | 2 | **scipy.sparse** | 1 | **2,100** |" in text
+    assert "- W1, 1 thread: fisherkern's gradient step is 2.00 times slower (1.67-2.50) than " \
+        "the fastest peer's, NumPy, dense." in text
+    assert "- W2, 1 thread: fisherkern's gradient step is 3.00 times faster (2.90-3.10)" in text
+    assert "as far as this run can tell (ratio 1.05 (0.95-1.15))" in text
+    verdict = peer_report.verdict(results)
+    assert "the fastest in 1 of 3 cases" in verdict
+    assert "It is **not the fastest** in: W1, 1 thread." in verdict
+    assert "It cannot be told from the fastest peer's in: W2, 2 threads." in verdict
+    absent = verdict.split("not compared: ")[1].rstrip(".").split("; ")
+    assert absent == [label for label in peer_table.CONTENDERS
+                      if label not in ("scipy.sparse", "NumPy, dense")
+                      and {"W1", "W2"} & set(peer_table.CONTENDERS[label].workloads)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_counts_by_hand(dtype):
+    """2 inputs, a hidden unit of both, an output of the hidden unit and an input; 3 samples."""
+    edges = np.array([[0, 2], [1, 2], [2, 3], [0, 3]])
+    net = fk.Network(2, edges, outputs=[3], dtype=dtype, rng=0)
+    plain, metric = (roofline.counts(net, step, 3) for step in roofline.STEPS)
+    # forward and gradient of four edges, the value through the one that leaves a hidden unit
+    assert plain.flops == 3 * (4 * 2 + 4 * 2 + 1 * 2) + 4 * 2
+    # a modulus through that edge, sums of A_0i and A_ii; a direction
+    assert metric.flops == plain.flops + 3 * (1 * 2 + 4 * 4) + 4 * 20
+    size = np.dtype(dtype).itemsize
+    assert plain.row_bytes == 3 * size * (4 + 4 + 1)
+    assert metric.row_bytes == plain.row_bytes + 3 * size
+    forward, sums, theta = size + 4, 4 + 2 * size, 2 * size
+    order, backward = 4 + size, 4 + size + size
+    assert plain.edge_bytes == 4 * (forward + sums + theta) + order + backward
+    assert metric.edge_bytes == plain.edge_bytes + 4 * 2 * 2 * size
+    assert plain.intensity == plain.flops / (plain.row_bytes + plain.edge_bytes)
+
+
+def test_levels_and_sizes():
+    limits = made_up_peaks()
+    for seconds, level in ((1e-9, "none"), (1e-6, "L1"), (4e-6, "L3"), (1.0, "DRAM")):
+        point = roofline.Point("W", "backpropagation", 1, "float32",
+                               roofline.Counts(1, 100_000, 20_000), seconds)
+        assert point.level(limits) == level
+    assert all(size % peaks.CHUNK == 0 for size in peaks.sizes(2).values())
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_the_probe_reads_what_it_is_given():
+    probe, n = peaks.library(), 8 * peaks.CHUNK
+    data = peaks.aligned(n)
+    lanes = probe.fma_float32(1, 0.5, probe.fma_float32.argtypes[2]._type_())
+    assert lanes in (4, 8, 16)
+    assert probe.fma_float64(1, 0.5, probe.fma_float64.argtypes[2]._type_()) == lanes // 2
+    # a sum of one lane of each vector
+    assert probe.read_in_order(data.ctypes.data, n, 3) == 3 * n / 4 / lanes
+    rows = np.arange(n // peaks.ROW, dtype=np.int32)
+    assert probe.read_rows(data.ctypes.data, rows.ctypes.data, rows.size, 1) == \
+        n / 4 / lanes / 2
+
+
+def test_scaling_checks_its_steps(monkeypatch):
+    found = scaling.measure_here(scaling.Size(10_000, batch=16, windows=2))
+    assert found.edges == 11_008
+    assert found.speed == {}
+    assert found.seconds("quasi-diagonal") == found.cost.a
+    wrong = scaling.stepper
+    monkeypatch.setattr(scaling, "stepper", lambda *given, learning_rate=0.0, **options: wrong(
+        *given, learning_rate=1.01 * learning_rate, **options))
+    with pytest.raises(AssertionError, match="relative error"):
+        scaling.measure_here(scaling.Size(10_000, batch=16, windows=2))
+
+
+def test_commands_are_listed_and_there(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    commands.main()
+    listed = capsys.readouterr().out
+    folder = Path(commands.__file__).parent
+    for name in commands.COMMANDS:
+        assert name in listed
+        assert (folder / f"{name}.py").is_file()
+    called = []
+    monkeypatch.setattr(runpy, "run_module", lambda *given, **how: called.append((given, how)))
+    monkeypatch.setattr(sys, "argv", ["bench", "guard", "HEAD~1", "--help"])
+    commands.main()
+    assert called == [(("bench.guard",), {"run_name": "__main__"})]
+    assert sys.argv[1:] == ["HEAD~1", "--help"]

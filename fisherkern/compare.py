@@ -31,7 +31,8 @@ RATES = (1e-2, 1e-3, 1e-4)
 METHODS = ("QuasiDiagonalBackpropagatedMetricGradient", "BackpropagatedMetricGradient",
            "QuasiDiagonalOuterProductGradient", "DiagonalGaussNewton", "Adam", "MLP")
 # steps and epochs of the first training, by which the next ones are planned
-_FIRST = {"steps": 50, "epochs": 1}
+_FIRST = {"steps": 5, "epochs": 1}
+_MOST_POINTS = 12
 # how much less than the mean a further step may seem to take: two times are noisy
 _MOST_GROWTH = 4
 
@@ -73,7 +74,8 @@ def contenders(methods: tuple[str, ...], classification: bool, sparse: bool, see
             name = method if rate is None else f"{method} {rate:g}"
             yield Contender(name, "steps", lambda steps, optimizer=optimizer: kind(
                 optimizer=optimizer, max_steps=steps, selection="holdout", n_networks=1,
-                random_state=seed, **options), lambda model: model.max_steps)
+                random_state=seed, **options),
+                lambda model: sum(map(len, model.histories_)))
 
 
 def _perceptrons(classification: bool, sparse: bool, seed: int) -> Iterator[Contender]:
@@ -91,10 +93,17 @@ def _perceptrons(classification: bool, sparse: bool, seed: int) -> Iterator[Cont
 
 def compare(split: Split, entered: Iterator[Contender], seconds: float,
             tell: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The points of all curves: method, work, unit, seconds and scores, or the error's message."""
+    """The points of all curves: method, work, unit, seconds and scores, or the error's message.
+
+    Ctrl-C ends it with the curves that are finished.
+    """
     points = []
     for contender in entered:
-        points += _curve(split, contender, seconds)
+        try:
+            points += _curve(split, contender, seconds)
+        except KeyboardInterrupt:
+            tell("interrupted")
+            break
         last = points[-1]
         tell(f"{contender.name}: {last['error']}" if "error" in last else
              f"{contender.name}: {last['work']} {last['unit']} in {last['seconds']:.2f} s")
@@ -103,19 +112,20 @@ def compare(split: Split, entered: Iterator[Contender], seconds: float,
 
 def _curve(split: Split, contender: Contender, seconds: float) -> list[dict[str, Any]]:
     """Trainings of which each is planned by the time that the two before took."""
-    work = _FIRST[contender.unit]
-    points = [_point(split, contender, work)]
-    for share in SHARES:
-        last, target = points[-1], share * seconds
-        if "error" in last or last["work"] < work:  # which has an end of its own
+    asked = [0, _FIRST[contender.unit]]
+    points = [_point(split, contender, asked[1])]
+    while "error" not in points[-1] and points[-1]["work"] >= asked[-1]:
+        last = points[-1]["seconds"]
+        target = next((share * seconds for share in SHARES if share * seconds > last), None)
+        if target is None or len(points) > _MOST_POINTS:
             break
-        if target > last["seconds"]:
-            done, spent = ((points[-2]["work"], points[-2]["seconds"]) if len(points) > 1 else
-                           (0, 0.0))
-            per_work = max((last["seconds"] - spent) / (work - done),
-                           last["seconds"] / work / _MOST_GROWTH)
-            work += max(1, round((target - last["seconds"]) / per_work))
-            points.append(_point(split, contender, work))
+        before = points[-2]["seconds"] if len(points) > 1 else 0.0
+        per_work = max((last - before) / (asked[-1] - asked[-2]),
+                       last / asked[-1] / _MOST_GROWTH)
+        asked.append(asked[-1] + max(1, round((target - last) / per_work)))
+        points.append(_point(split, contender, asked[-1]))
+        if target == seconds:
+            break
     return points
 
 
@@ -127,9 +137,9 @@ def _point(split: Split, contender: Contender, work: int) -> dict[str, Any]:
         start = time.perf_counter()
         try:
             model.fit(split.X, split.y)
-        except (ValueError, FloatingPointError) as error:
+        except (ValueError, FloatingPointError, MemoryError) as error:
             return point | {"work": work, "seconds": time.perf_counter() - start,
-                            "error": " ".join(str(error).split())}
+                            "error": " ".join(str(error).split()) or type(error).__name__}
         point |= {"work": contender.done(model), "seconds": time.perf_counter() - start}
         return point | scores(model, split.X_held, split.y_held)
 

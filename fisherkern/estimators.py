@@ -172,6 +172,8 @@ class _SparseNet(BaseEstimator):
         state = {name: getattr(self, name) for name in self._STATE} if again else (
             self._learned(y, classes))
         Y, weights = self._encoded(y, weights, state)
+        if weights is not None and not weights.all():  # a class may have no weight
+            X, Y, weights = (rows[weights > 0] for rows in (X, Y, weights))
         if not again and classes is None:
             self._check_classes(Y, weights, state)
         if not again:

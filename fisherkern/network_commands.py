@@ -41,13 +41,18 @@ def chosen_optimizer(arguments: argparse.Namespace) -> optimizers.Optimizer:
 
 def train_network(arguments: argparse.Namespace, config: str) -> None:
     """Train a network on the digits or an .npz file and leave it and the record in a folder."""
-    if arguments.test is not None:
-        raise ValueError("--test is for tables; name the --target column")
+    for name in ("test", "ignore", "text", "missing"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name} is for tables; name the --target column")
+    if arguments.task == "regression":
+        raise ValueError("--task regression is for tables; name the --target column")
     if arguments.compare is not None and arguments.model is not None:
         raise ValueError("--compare makes new networks; a --model has its own")
+    of_others = arguments.compare is not None and arguments.optimizer is None
     _complete(arguments)
     X, y, labels, name = _data(arguments.data)
-    optimizer = chosen_optimizer(arguments)
+    # a rate beside --compare is of what is compared
+    optimizer = OPTIMIZERS[DEFAULT_OPTIMIZER]() if of_others else chosen_optimizer(arguments)
     from .plots import curves, figure_class
 
     # what the results need, before the work that makes them

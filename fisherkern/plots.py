@@ -181,7 +181,7 @@ def _draw_units(net: Network, ax: Any) -> None:
         units = np.flatnonzero(level == x)
         place[units] = np.column_stack([np.full(units.size, x),
                                         (np.arange(units.size) + 0.5) / units.size])
-    weights = net.weights
+    weights = net.weights.astype(np.float64)
     size = np.abs(weights) / max(np.abs(weights).max(), 1e-300)
     colors = np.where(weights[:, None] < 0, [[0.8, 0.1, 0.1, 0]], [[0.1, 0.3, 0.8, 0]])
     colors[:, 3] = 0.05 + 0.95 * size

@@ -134,6 +134,9 @@ def distinct(X: Rows, Y: np.ndarray, weights: np.ndarray | None) -> Samples:
     Sums below the number of samples are scaled up to it.
     """
     if scipy.sparse.issparse(X):
+        X = X.copy()
+        X.sum_duplicates()
+        X.eliminate_zeros()
         entries = (X.indices.astype(np.int64), X.data)
         parts = [tuple(array[first:last] for array in entries)
                  for first, last in zip(X.indptr[:-1], X.indptr[1:], strict=True)]
@@ -141,11 +144,12 @@ def distinct(X: Rows, Y: np.ndarray, weights: np.ndarray | None) -> Samples:
         parts = [(row,) for row in np.ascontiguousarray(X)]
     digests = []
     for arrays, y in zip(parts, np.ascontiguousarray(Y), strict=True):
-        digest = blake2b(y.tobytes(), digest_size=16)
+        # numbers come second, so that their unit changes no order but that of equal features
+        digest = blake2b(y.tobytes() if Y.ndim == 1 else b"", digest_size=16)
         for array in arrays:
             digest.update(array)
-        digests.append(digest.digest())
-    _, rows, inverse = np.unique(np.array(digests, "S16"), return_index=True, return_inverse=True)
+        digests.append(digest.digest() + blake2b(y.tobytes(), digest_size=16).digest())
+    _, rows, inverse = np.unique(np.array(digests, "S32"), return_index=True, return_inverse=True)
     total = np.bincount(inverse, weights)
     total = total * max(1.0, total.size / total.sum())
     return Samples(X[rows], Y[rows], None if (total == 1).all() else total)

@@ -201,6 +201,9 @@ def _maker(given: Any, n_inputs: int, output_layer: tuple[str, int],
         hidden = [positive_integer(size, "hidden_layer_sizes")
                   for size in (hidden if np.iterable(hidden) else [hidden])]
         fan_in = None if given.fan_in is None else _auto(given.fan_in, auto_fan_in)
+        if np.iterable(fan_in) and len(fan_in) != len(hidden):
+            raise ValueError(f"fan_in must be one number, or one for each of the {len(hidden)} "
+                             f"hidden layers; got {given.fan_in!r}")
         activation = _auto(given.activation, "relu")
         # as many edges as are dealt out are more than those units would draw
         wide = n_inputs > _WIDE and hidden and _FAN_OUT * n_inputs > auto_fan_in * hidden[0]

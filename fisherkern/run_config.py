@@ -37,7 +37,12 @@ def read_config(path: str, options: Iterable[str]) -> list[str]:
             raise ValueError(f"--config: {path!r} holds {name!r}, which is no option of train")
         texts = _texts(path, name, value)
         # the file is no option, and comes before those that take as many words as there are
-        line = [*texts, *line] if option == "data" else [*line, f"--{option}", *texts]
+        if option == "data":
+            line = [*texts, *line]
+        elif len(texts) == 1:  # joined to the option, a text may begin with a dash
+            line.append(f"--{option}={texts[0]}")
+        else:
+            line += [f"--{option}", *texts]
     return line
 
 

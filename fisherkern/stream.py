@@ -48,7 +48,15 @@ class Stream:
         return self.__dict__ | {"_trainer": None}
 
     def take(self, samples: Samples, rng: np.random.Generator) -> None:
-        """Train for one epoch on these samples and those that waited."""
+        """Train for one epoch on these samples and those that waited; on failure they wait on."""
+        before = self.net.theta.copy(), self._waiting
+        try:
+            self._take(samples, rng)
+        except BaseException:
+            (self.net.theta[:], self._waiting), self._trainer = before, None
+            raise
+
+    def _take(self, samples: Samples, rng: np.random.Generator) -> None:
         samples = checked_samples(self.net, samples.X, samples.Y, samples.weights)
         rows = Batches("mini", 1, samples, rng).epoch()
         X, Y = dense_rows(samples.X, rows), samples.Y[rows]
@@ -75,7 +83,7 @@ class Stream:
         random = None
         if optimizer.kind == "monte_carlo":
             random = trainer.batch.random_numbers(rng, X.shape[0])
-        before, seen = self.net.theta.copy(), (self.n_steps + n_steps) * self.batch_size
+        seen = (self.n_steps + n_steps) * self.batch_size
         prior = np.full(n_steps, _PRIOR / (16 * seen)) if self.with_prior else None
         rate = 1.0 if optimizer.has_metric else optimizer.learning_rate
         shares = averaging_weights(self._n_averaged, self._n_averaged + n_steps)
@@ -91,7 +99,6 @@ class Stream:
                 None if prior is None else prior[steps], shares[steps], self._pace.n_threads)
             self._pace.report(size, time.monotonic() - start)
             if status != _loop.STATUS_OK:
-                self.net.theta[:], self._trainer = before, None
                 raise FloatingPointError(f"the {_loop.NOT_FINITE[status]} is not finite at step "
                                          f"{done + n_done} of this part, which is left out")
             done += size

@@ -71,6 +71,8 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     if arguments.learning_rate is not None and optimizer is None and arguments.compare is None:
         raise ValueError("--learning-rate is of an --optimizer; the default one has none")
     missing = MISSING if arguments.missing is None else arguments.missing
+    if not missing:
+        raise ValueError("--missing names no text")
     frame = read_table(path, missing)
     target = target_values(frame, arguments.target, path)
     task = guess_task(target) if arguments.task == "auto" else arguments.task
@@ -136,7 +138,14 @@ def _parts(arguments: argparse.Namespace, frame: Any, path: Path, task: str,
         return frame, read_table(arguments.test, missing), Path(arguments.test)
     strata = np.zeros(len(frame), int)
     if task == "classification":
-        strata = np.unique(labels_of(frame[arguments.target]), return_inverse=True)[1]
+        labels, strata = np.unique(labels_of(frame[arguments.target]), return_inverse=True)
+        where = f"{str(path)!r}, column {arguments.target!r}"
+        if labels.size == 1:
+            raise ValueError(f"{where}: all labels are {labels.tolist()[0]!r}; a classifier needs "
+                             "two")
+        if labels.size == len(frame):
+            raise ValueError(f"{where}: all of the {labels.size} labels are different, so none "
+                             "can be learned")
     held = held_out(strata, arguments.test_share, np.random.default_rng(arguments.seed))
     if task == "classification":  # a label that nothing is learned of says nothing
         left = np.bincount(strata[~held], minlength=strata.max() + 1)

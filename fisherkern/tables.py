@@ -23,6 +23,8 @@ _MOST_LEVELS = 50
 _MOST_LABELS = 20
 # texts in .csv and .tsv files that say that a value is missing
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+# numbers further from 1 than that are scaled before they become float32
+_SMALL = 2.0**-60
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 WRITTEN = (*_SEPARATORS, ".parquet")
 # of files that can be nothing but tables
@@ -99,9 +101,8 @@ def _read_text(pandas: Any, path: Path, separator: str, missing: Iterable[str]) 
                 elif len(fields) != len(header):
                     raise ValueError(f"{str(path)!r}, row {row} has {len(fields)} fields, and the "
                                      f"header {len(header)}")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{str(path)!r} is not UTF-8 after row {max(row, 0)}: "
-                         f"{error.reason}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{str(path)!r}, {_wrong_byte(path, separator)}") from None
     except csv.Error as error:  # an open quote, or a field beyond the reader's limit
         raise ValueError(f"{str(path)!r} cannot be read after row {max(row, 0)}: "
                          f"{error}") from None
@@ -112,6 +113,20 @@ def _read_text(pandas: Any, path: Path, separator: str, missing: Iterable[str]) 
         raise ValueError(f"{str(path)!r} holds no rows")
     return pandas.read_csv(path, sep=separator, encoding="utf-8-sig", dtype=str,
                            skipinitialspace=True, keep_default_na=False, na_values=list(missing))
+
+
+def _wrong_byte(path: Path, separator: str) -> str:
+    """Row, column and value of the first byte that is not UTF-8."""
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        before = data[:error.start].decode().split("\n")
+        header, fields = before[0].split(separator), before[-1].split(separator)
+        column = f", column {header[len(fields) - 1].strip()!r}" if (
+            len(before) > 1 and len(fields) <= len(header)) else ""
+        return f"row {len(before) - 1}{column}: byte 0x{data[error.start]:02x} is not UTF-8"
+    return "which changes while it is read"
 
 
 def read_npz(path: Any, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -175,6 +190,7 @@ class Column:
     levels: list[str] | None  # the texts with a feature of their own; None: numbers
     fill: float  # stands for missing numbers: their median
     missing: bool  # whether a feature of its own says what is missing
+    scale: float = 1.0  # that numbers less `fill` are divided by, a power of two
 
     @property
     def width(self) -> int:
@@ -195,21 +211,22 @@ class Column:
                 numbers = finite_numbers(values, path, f"; --text {values.name} takes the column "
                                          "as text, --missing says what stands for no value")
                 known = numbers[np.isfinite(numbers)]
-                return cls(values.name, None, float(np.median(known)) if known.size else 0.0,
-                           missing)
+                fill = float(np.median(known)) if known.size else 0.0
+                return cls(values.name, None, fill, missing, _scale(known, fill))
         counts = values.dropna().astype(str).value_counts()
         levels = sorted(counts.index[:_MOST_LEVELS])
         return cls(values.name, levels, 0.0, missing)
 
     def encode(self, values: Any, path: Any) -> np.ndarray:
-        """(n_rows, width) float32 features: numbers less `fill`, and flags of texts; those never
-        seen have none."""
+        """(n_rows, width) float32 features: numbers less `fill` over `scale`, and flags of texts;
+        those never seen have none."""
         _check_values(values, path, self.levels is not None)
         absent = values.isna().to_numpy()
         if self.levels is None:
             numbers = finite_numbers(values, path)
             with np.errstate(over="ignore"):
-                features = np.where(absent, 0, numbers - self.fill).astype(np.float32)[:, None]
+                features = np.where(absent, 0, (numbers - self.fill) / self.scale).astype(
+                    np.float32)[:, None]
             large = ~np.isfinite(features[:, 0])
             if large.any():
                 raise ValueError(f"{_told(values, large, path)} is no finite number of float32")
@@ -218,6 +235,15 @@ class Column:
             features = (texts[:, None] == np.array(self.levels, object)) & ~absent[:, None]
         parts = [features, absent[:, None]] if self.missing else [features]
         return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _scale(numbers: np.ndarray, fill: float) -> float:
+    """1, unless float32 might not hold numbers of such a unit."""
+    with np.errstate(over="ignore"):
+        largest = np.abs(numbers - fill).max(initial=0.0)
+    if largest == 0 or not np.isfinite(largest) or _SMALL < largest < 1 / _SMALL:
+        return 1.0
+    return 2.0**max(-1000.0, np.floor(np.log2(largest)))
 
 
 def _check_values(values: Any, path: Any, as_text: bool = False) -> None:

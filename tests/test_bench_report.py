@@ -130,7 +130,7 @@ def test_who_is_the_fastest():
     assert "It is **not the fastest** in: W1, 1 thread." in verdict
     assert "It cannot be told from the fastest peer's in: W2, 2 threads." in verdict
     absent = verdict.split("not compared: ")[1].rstrip(".").split("; ")
-    assert absent == [label for label in peer_table.CONTENDERS
+    assert absent == [label for label in peer_report.PEERS
                       if label not in ("scipy.sparse", "NumPy, dense")
                       and {"W1", "W2"} & set(peer_table.CONTENDERS[label].workloads)]
 

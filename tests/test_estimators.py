@@ -297,6 +297,41 @@ def test_frozen_biases_of_the_outputs_stay(wine):
         np.testing.assert_array_equal(one.theta[biases], [0.5, -0.5])
 
 
+def test_classes_of_no_weight_are_as_if_they_were_not_there(wine):
+    X, held, y, _ = wine
+    moved = np.where((y == 2)[:, None], 50 * X, X)
+    weight = {0: 1, 1: 1, 2: 0}
+    one, two = (classifier(class_weight=weight).fit(x, y).predict_proba(held) for x in (X, moved))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_the_unit_of_targets_is_nothing():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 5))
+    y = X[:, 0] * X[:, 1]
+    one, two = (fk.SparseNetRegressor(**QUICK).fit(X, unit * y + origin).predict(X)
+                for unit, origin in ((1, 0), (2.54, 10)))
+    np.testing.assert_allclose((two - 10) / 2.54, one, atol=1e-3)
+
+
+def test_stored_zeros_are_zeros(wine):
+    X, held, y, _ = wine
+    dense = np.where(X.mean(axis=0) < X, X, 0)
+    sparse, columns = scipy.sparse.csr_array(dense), np.tile(np.arange(13), X.shape[0])
+    stored = scipy.sparse.csr_array((dense.ravel(), columns, np.arange(0, X.size + 1, 13)),
+                                    shape=X.shape)
+    assert stored.nnz > sparse.nnz
+    np.testing.assert_array_equal(classifier().fit(stored, y).predict_proba(held),
+                                  classifier().fit(sparse, y).predict_proba(held))
+
+
+def test_fan_in_is_one_for_each_hidden_layer(wine):
+    X, _, y, _ = wine
+    with pytest.raises(ValueError, match=r"fan_in must be one number, or one for each of the 2 "
+                                         r"hidden layers; got \(3, 3, 3\)"):
+        classifier(fan_in=(3, 3, 3)).fit(X, y)
+
+
 def test_warm_start_goes_on(wine):
     X, held, y, _ = wine
     model = classifier(warm_start=True, selection="none").fit(X, y)

@@ -124,6 +124,24 @@ def test_streams_in_chunks_are_streams_at_once(name, restless, monkeypatch):
     np.testing.assert_array_equal(*averages)
 
 
+def test_an_interrupted_part_of_a_stream_is_as_if_it_had_not_come(restless, monkeypatch):
+    net, X, Y = large_problem("bernoulli")
+    one = stream.Stream(net, fk.optimizers.QuasiDiagonalBackpropagatedMetricGradient(), 50, 1e-3,
+                        True, 2)
+    one.take(Samples(X[:420], Y[:420], None), np.random.default_rng(0))
+    theta, waiting = one.net.theta.copy(), one._waiting[0].copy()
+
+    def interrupt(self, n_steps, seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pace.Pace, "report", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        one.take(Samples(X, Y, None), np.random.default_rng(0))
+    np.testing.assert_array_equal(one.net.theta, theta)
+    np.testing.assert_array_equal(one._waiting[0], waiting)
+    assert one.n_steps == 8
+
+
 def test_training_adapts_unless_a_number_is_asked_for(monkeypatch):
     asked = []
     monkeypatch.setattr(training, "Pace", lambda n, adapts: asked.append(adapts) or pace.Pace(

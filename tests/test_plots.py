@@ -65,6 +65,12 @@ def test_small_networks_are_drawn_by_level():
     np.testing.assert_array_equal(negative, net.weights < 0)
 
 
+def test_networks_without_weights_are_drawn_too():
+    net = fk.Network(2, [(0, 2), (1, 2)], dtype="float32")
+    net.theta[:] = 0
+    assert plots.network(net).axes
+
+
 def test_large_networks_are_distributions():
     net = fk.Network.layered([500, 300, 10], fan_in=7, rng=0)
     fan_in, fan_out, weights = plots.network(net).axes

@@ -50,7 +50,8 @@ FAULTS = {
     "header.csv": (b"a,b\n", "'header.csv' holds no rows"),
     "short.csv": (b"a,b\n1,2\n3\n", "'short.csv', row 2 has 1 fields, and the header 2"),
     "long.csv": (b"a,b\n1,2\n3,4,5\n", "'long.csv', row 2 has 3 fields, and the header 2"),
-    "latin.csv": ("a,b\n1,x\n2,\xe4\n".encode("latin-1"), "'latin.csv' is not UTF-8"),
+    "latin.csv": ("a,b\n1,x\n2,\xe4\n".encode("latin-1"),
+                  "'latin.csv', row 2, column 'b': byte 0xe4 is not UTF-8"),
     "gap.csv": (b"a,b\n1,2\n\n3,4\n", "'gap.csv', row 2 is empty, and there are more"),
     "quote.csv": (b'a,b\n1,2\n3,"4', "'quote.csv' cannot be read after row"),
     "twice.csv": (b"a,a\n1,2\n", "'twice.csv' has two columns 'a'"),
@@ -85,6 +86,18 @@ def test_missing_numbers_are_their_median_and_said():
     np.testing.assert_array_equal(column.encode(values, "t"), [[-2, 0], [0, 1], [0, 0], [7, 0]])
     plain = Column.learn(values.dropna() + 1e12, "t")
     np.testing.assert_array_equal(plain.encode(values + 1e12, "t")[:, 0], [-2, 0, 0, 7])
+
+
+@pytest.mark.parametrize("unit", [1e-310, 1e-50, 1e-20, 1e20, 1e200, 1e307])
+def test_numbers_may_have_any_unit(run, folder, unit):
+    z = np.random.default_rng(0).normal(size=(400, 2))
+    frame = pandas.DataFrame({"a": z[:, 0] * unit, "b": z[:, 1], "y": z[:, 0] > 0})
+    frame.to_csv("a.csv", index=False)
+    record = json.loads(run("train", "a.csv", "--target", "y", "--epochs", 20, "--out", "o",
+                            "--json").splitlines()[-1])
+    assert record["accuracy"] > 0.95
+    scores = json.loads(run("evaluate", "o/model.safetensors", "a.csv", "--json"))
+    assert scores["accuracy"] > 0.95
 
 
 def test_texts_are_flags_and_unseen_ones_none():
@@ -289,6 +302,29 @@ def test_labels_of_one_row_are_trained_on(run, folder):
         assert "classification (guessed)" in said
         assert "columns of numbers: 13 (alcohol" in said
         assert "texts: 1 (color); with missing values: " in said
+
+
+@pytest.mark.parametrize(("label", "message"), [
+    (lambda i: "p", "'a.csv', column 'y': all labels are 'p'; a classifier needs two"),
+    (lambda i: f"p{i}", "'a.csv', column 'y': all of the 40 labels are different"),
+])
+def test_labels_that_tell_nothing_apart(run, folder, label, message):
+    frame = pandas.DataFrame({"a": np.arange(40.0), "y": [label(i) for i in range(40)]})
+    frame.to_csv("a.csv", index=False)
+    assert message in run("train", "a.csv", "--target", "y", "--out", "o", fails=True)
+    assert not (folder / "o").exists()
+
+
+def test_a_column_may_have_the_name_of_an_option(run, folder):
+    count = np.arange(40)
+    frame = pandas.DataFrame({"-a": count / 2, "b": count % 3, "-y": count % 2})
+    frame.to_csv("a.csv", index=False)
+    run("train", "a.csv", "--target=-y", "--ignore=-a", "--epochs", 1, "--out", "o")
+    assert TableModel.load("o/model.safetensors").columns[0].name == "b"
+    run("train", "--config", "o/run.toml", "--out", "p")
+    assert (folder / "o/run.toml").read_text() == (folder / "p/run.toml").read_text()
+    assert "--missing names no text" in run("train", "a.csv", "--target=-y", "--missing=--",
+                                            fails=True)
 
 
 def test_faults_of_the_test_file_are_told_before_the_work(run, folder):

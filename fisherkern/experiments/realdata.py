@@ -160,7 +160,8 @@ def _cell(results: dict[str, np.ndarray], data: str, name: str, count: int) -> s
                                 for seed in range(count)]) for mis_scaled in (False, True))
         best.append((raw[:, 0].mean(), other[:, 0].mean(), raw[:, 1].mean()))
     raw_score, other_score = (np.nanmax([scores[i] for scores in best]) for i in (0, 1))
-    shown = " / ".join(f"{score:.3f}" if score > -1 else "below -1"
+    shown = " / ".join("failed" if np.isnan(score) else
+                       f"{score:.3f}" if score > -1 else "below -1"
                        for score in (raw_score, other_score))
     return f"{shown} ({seconds_shown(sum(scores[2] for scores in best) / len(best))})"
 

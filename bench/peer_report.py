@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from . import peer_table
 from .pairing import Paired
-from .table import conditions
 from .workloads import WORKLOADS
 
-PACKAGES = ("torch", "numba", "jax", "scikit-learn")
 OURS = "fisherkern"
 
 # those that take a gradient and a plain step, as backpropagation does
@@ -110,11 +107,4 @@ def absent(results: Results) -> list[str]:
 
 
 def notes() -> str:
-    versions = []
-    for name in PACKAGES:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            versions.append(f"{name} not installed")
-    return (f"{conditions()} {', '.join(versions)}; OpenMP runtimes: "
-            f"{len(peer_table.runtimes())}. The fastest is in bold.")
+    return f"{peer_table.versions()} The fastest is in bold."

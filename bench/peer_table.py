@@ -175,15 +175,20 @@ def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS))
                     for reason, without in missing.items()]
 
 
-def notes() -> str:
-    versions = []
+def versions() -> str:
+    """Of the peers' packages, behind the conditions of the run."""
+    found = []
     for name in PACKAGES:
         try:
-            versions.append(f"{name} {version(name)}")
+            found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            versions.append(f"{name} not installed")
-    return (f"{conditions()} {', '.join(versions)}; OpenMP runtimes: {len(runtimes())}. Each side "
-            "takes a gradient and a step: fisherkern's is named; a peer's is plain gradient "
+            found.append(f"{name} not installed")
+    return f"{conditions()} {', '.join(found)}; OpenMP runtimes: {len(runtimes())}."
+
+
+def notes() -> str:
+    return (f"{versions()} Each side takes "
+            "a gradient and a step: fisherkern's is named; a peer's is plain gradient "
             "descent where it stands beside backpropagation, L-BFGS excepted. The fastest peer "
             "beside each is in bold. Dense peers do the work of absent links too; those that "
             "train all weights train another network.")

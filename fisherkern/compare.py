@@ -149,9 +149,8 @@ def table(points: list[dict[str, Any]]) -> str:
     last = {point["method"]: point for point in points}
     names = next(([name for name in TITLES if name in point] for point in last.values()
                   if "error" not in point), [])
-    better = {"accuracy": -1, "r2": -1}
     rows = sorted(last.values(), key=lambda point: (
-        "error" in point, better.get(names[0], 1) * point.get(names[0], 0) if names else 0))
+        "error" in point, 0 if "error" in point else -np.nan_to_num(point[names[0]], nan=-np.inf)))
     width = max(len(name) for name in last)
     lines = [" ".join([f"{'':{width}}", f"{'work':>16}", f"{'seconds':>8}",
                        *(f"{TITLES[name]:>22}" for name in names)])]

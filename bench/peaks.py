@@ -85,7 +85,7 @@ def sizes(n_threads: int) -> dict[str, int]:
 
 
 @cache
-def library() -> ctypes.CDLL:
+def compiled_probe() -> ctypes.CDLL:
     """The compiled probe."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "peaks.so"
@@ -133,7 +133,7 @@ def timed(works: list[Callable[[int], object]], turns: int) -> float:
 
 def flops(dtype: str, n_threads: int, **how) -> float:
     """Of fused multiply-adds per second."""
-    function = getattr(library(), f"fma_{dtype}")
+    function = getattr(compiled_probe(), f"fma_{dtype}")
     out = function.argtypes[2]._type_()
     lanes = function(1, 0.5, out)
     # the factor leaves the sums finite and normal
@@ -158,7 +158,7 @@ def product(dtype: str, n_threads: int, n: int = 512, **how) -> float:
 
 def reads(n_bytes: int, n_threads: int, **how) -> float:
     """Bytes per second of an array read in order."""
-    probe = library()
+    probe = compiled_probe()
     ones = aligned(n_bytes)
     assert probe.read_in_order(ones.ctypes.data, n_bytes, 1) > 0
 
@@ -171,7 +171,7 @@ def reads(n_bytes: int, n_threads: int, **how) -> float:
 
 def rows(n_bytes: int, n_threads: int, **how) -> float:
     """Bytes per second of rows read at random, each once per turn; names of rows not counted."""
-    probe, n = library(), n_bytes // ROW // 8 * 8
+    probe, n = compiled_probe(), n_bytes // ROW // 8 * 8
 
     def make() -> Callable[[int], object]:
         data = aligned(n_bytes)

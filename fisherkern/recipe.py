@@ -48,10 +48,9 @@ def dealt_layers(n_inputs: int, hidden: Sequence[int], fan_in: int, n_outputs: i
         deck, n_inputs + np.arange(n_inputs) % hidden[0]]) for deck in decks]), axis=0)
     upper = layer_edges([*hidden, n_outputs], [fan_in] * (len(hidden) - 1) + [hidden[-1]], None,
                         None, False, rng) + n_inputs
-    output = "sigmoid" if interpretation == "bernoulli" else "identity"
     n = n_inputs + sum(hidden)
     return Network(n_inputs, np.concatenate([first, upper]), interpretation=interpretation,
-                   activation=[activation] * sum(hidden) + [output] * n_outputs,
+                   activation=_activations(hidden, n_outputs, activation, interpretation),
                    outputs=np.arange(n, n + n_outputs), dtype=np.float32, rng=rng)
 
 
@@ -61,10 +60,16 @@ def sparse_layers(n_inputs: int, hidden: Sequence[int], fan_in: Any, n_outputs: 
     """Hidden layers of sparse units and a dense output layer, as the interpretation takes it."""
     sizes = [n_inputs, *hidden, n_outputs]
     below = sizes[:-2] if fan_in is None else np.broadcast_to(fan_in, len(hidden)).tolist()
-    output = "sigmoid" if interpretation == "bernoulli" else "identity"
     return Network.layered(sizes, fan_in=[*below, sizes[-2]], interpretation=interpretation,
-                           activation=[activation] * sum(hidden) + [output] * n_outputs,
+                           activation=_activations(hidden, n_outputs, activation, interpretation),
                            dtype=dtype, rng=rng)
+
+
+def _activations(hidden: Sequence[int], n_outputs: int, activation: str,
+                 interpretation: str) -> list[str]:
+    """Of hidden units, and what the interpretation takes of outputs."""
+    output = "sigmoid" if interpretation == "bernoulli" else "identity"
+    return [activation] * sum(hidden) + [output] * n_outputs
 
 
 def scaled(net: Network, samples: Samples, rng: np.random.Generator) -> Network:

@@ -33,7 +33,7 @@ from .run_folder import (
     new_folder,
     write_record,
 )
-from .scoring import shown
+from .scoring import scores, shown
 from .svmlight import SUFFIXES as SVMLIGHT
 from .svmlight import TARGET
 from .tables import (
@@ -90,7 +90,8 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     seconds = time.perf_counter() - start
     print(model)
     print(_columns_shown(model), flush=True)
-    result = model.evaluate(held, held_path) | {
+    X_held, y_held = encode(model.columns, held, held_path), model.targets(held, held_path)
+    result = scores(model.estimator, X_held, y_held) | {
         "seconds": seconds, "steps": model.estimator.n_steps_, "task": task,
         "rows": len(kept), "held_out": len(held), "seed": arguments.seed}
     folder = folder or new_folder(path.stem)
@@ -101,15 +102,14 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     write_atomically(folder / CONFIG, config.encode())
     curves(model.estimator.histories_[0]).savefig(folder / PICTURE, dpi=150)
     network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
-    _picture(model, held, held_path).savefig(folder / HELD_OUT, dpi=150)
+    _picture(model.estimator, X_held, y_held).savefig(folder / HELD_OUT, dpi=150)
     print(f"held out: {shown(result)}; {result['steps']} steps of each of "
           f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all")
     print(f"model, loss curves and record: {folder}", flush=True)
     if arguments.compare is not None:
         from .compare import Split, run_comparison
 
-        split = Split(encode(model.columns, kept, path), model.targets(kept, path),
-                      encode(model.columns, held, held_path), model.targets(held, held_path))
+        split = Split(encode(model.columns, kept, path), model.targets(kept, path), X_held, y_held)
         given = _sizes(arguments) | {"n_threads": arguments.threads}
         result["comparison"] = run_comparison(arguments, split, result, folder, **given)
         write_record(folder, record)
@@ -117,17 +117,17 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
         print(json_line(result | {"folder": str(folder)}))
 
 
-def _picture(model: Any, held: Any, path: Path) -> Any:
+def _picture(estimator: Any, X: Any, y: np.ndarray) -> Any:
     """How the model does on the rows held out."""
     figure = figure_class()(figsize=(9, 4.2), layout="constrained")
-    true, predicted = model.targets(held, path), model.predict(held, path)
-    if model.task == "regression":
-        predicted_against_true(true, predicted[model.target].to_numpy(), figure.subplots())
+    if not hasattr(estimator, "classes_"):
+        predicted_against_true(y, estimator.predict(X), figure.subplots())
         return figure
     left, right = figure.subplots(1, 2)
-    told = predicted[model.target].to_numpy()
-    confusion_matrix(true, told, left)
-    calibration_curve(told == true, predicted.iloc[:, 1:].max(axis=1).to_numpy(), right)
+    probabilities = estimator.predict_proba(X)
+    told = estimator.classes_[probabilities.argmax(axis=1)]
+    confusion_matrix(y, told, left)
+    calibration_curve(told == y, probabilities.max(axis=1), right)
     return figure
 
 
@@ -220,8 +220,8 @@ def evaluate_table(arguments: argparse.Namespace) -> None:
     """Print the scores on a table that has the target."""
     model = read_model(arguments.model)
     frame = read_table(arguments.data, model.missing)
-    scores = model.evaluate(frame, Path(arguments.data))
+    result = model.evaluate(frame, Path(arguments.data))
     if arguments.json:
-        print(json_line(scores | {"rows": len(frame)}))
+        print(json_line(result | {"rows": len(frame)}))
     else:
-        print(f"{Path(arguments.data).name}, {len(frame)} rows: {shown(scores)}")
+        print(f"{Path(arguments.data).name}, {len(frame)} rows: {shown(result)}")

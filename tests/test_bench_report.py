@@ -166,7 +166,7 @@ def test_levels_and_sizes():
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_the_probe_reads_what_it_is_given():
-    probe, n = peaks.library(), 8 * peaks.CHUNK
+    probe, n = peaks.compiled_probe(), 8 * peaks.CHUNK
     data = peaks.aligned(n)
     lanes = probe.fma_float32(1, 0.5, probe.fma_float32.argtypes[2]._type_())
     assert lanes in (4, 8, 16)

@@ -11,6 +11,7 @@ COMMANDS = {
     "guard": "is the working tree slower than another revision?",
     "table": "steps beside scipy.sparse",
     "peer_table": "gradient steps beside every peer that is installed",
+    "time_to_accuracy": "epochs and seconds to given accuracies beside Adam elsewhere",
     "costs": "steps of every optimizer beside the paper's",
     "partial_metric": "metrics from a part of the samples",
     "roofline": "steps beside the machine's limits",

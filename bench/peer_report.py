@@ -6,11 +6,12 @@ from collections.abc import Collection
 
 import numpy as np
 
-from . import peer_table
+from . import oracles, peer_table
 from .pairing import Paired
 from .workloads import WORKLOADS
 
 OURS = "fisherkern"
+METRIC_STEP = "quasi-diagonal"
 
 # those that take a gradient and a plain step, as backpropagation does
 PEERS = tuple(label for label, contender in peer_table.CONTENDERS.items()
@@ -27,6 +28,14 @@ def compare_all(most_threads: int, names: Collection[str] | None = None) -> Resu
             for n in range(1, most_threads + 1) if (name, n) != ("W1", 2)}
 
 
+def compare_metric(results: Results) -> Results:
+    """The fastest peer of each case again, beside the step with the metric."""
+    for name, _ in results:
+        oracles.check_step(name, METRIC_STEP)
+    return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP)
+            for case, found in results.items()}
+
+
 def fastest_peer(found: Found) -> str:
     return min(found, key=lambda label: found[label].ratio)
 
@@ -38,17 +47,17 @@ def standing(found: Found) -> str:
     return "faster" if result.low > 1 else "slower" if result.high < 1 else "level"
 
 
-def sentence(case: tuple[str, int], found: Found) -> str:
+def sentence(case: tuple[str, int], found: Found, step: str = "gradient") -> str:
     label = fastest_peer(found)
     ratio = found[label]
-    peer = f"the fastest peer's, {label}"
+    peer = f"the fastest peer's{'' if step == 'gradient' else ' plain gradient step'}, {label}"
     how = {
         "faster": f"{ratio.ratio:.2f} times faster ({ratio.low:.2f}-{ratio.high:.2f}) than {peer}",
         "slower": f"{1 / ratio.ratio:.2f} times slower ({1 / ratio.high:.2f}-{1 / ratio.low:.2f}) "
                   f"than {peer}",
         "level": f"as fast as {peer}, as far as this run can tell (ratio {ratio})",
     }[standing(found)]
-    return f"- {named(case)}: fisherkern's gradient step is {how}."
+    return f"- {named(case)}: fisherkern's {step} step is {how}."
 
 
 def named(case: tuple[str, int]) -> str:
@@ -72,31 +81,40 @@ def rows(case: tuple[str, int], found: Found) -> list[str]:
                   str(result)) for label, result in found.items())]
 
 
-def text(results: Results) -> str:
-    """Table, a sentence for each workload, conditions."""
+def text(results: Results, metric: Results) -> str:
+    """Table, sentences for each workload, conditions."""
     lines = ["| workload | threads | who | its threads | a step, µs | time / fisherkern's |",
              "|---|--:|---|--:|--:|--:|"]
     for case, found in results.items():
         lines += rows(case, found)
-    return "\n".join([*lines, "", *(sentence(*item) for item in results.items()), "", notes()])
+    return "\n".join([*lines, "", *(sentence(*item) for item in results.items()), "",
+                      *(sentence(*item, METRIC_STEP) for item in metric.items()), "", notes()])
 
 
-def verdict(results: Results) -> str:
+def verdict(results: Results, metric: Results) -> str:
     """Where fisherkern is the fastest, where not, and who was not there."""
+    lines = ["A case is a workload and a number of threads; what peers take is a plain gradient "
+             "step in both."]
+    for step, found in (("gradient", results), (METRIC_STEP, metric)):
+        lines += ["", *_verdict(step, found)]
+    missing = absent(results)
+    if missing:
+        lines += ["", f"Not installed in this run, so not compared: {'; '.join(missing)}."]
+    return "\n".join(lines)
+
+
+def _verdict(step: str, results: Results) -> list[str]:
     cases = {how: [named(case) for case, found in results.items() if standing(found) == how]
              for how in ("faster", "level", "slower")}
-    lines = [f"fisherkern's gradient step is the fastest in {len(cases['faster'])} of "
-             f"{len(results)} cases (a workload and a number of threads)."]
+    lines = [f"fisherkern's {step} step is faster than every peer's in {len(cases['faster'])} of "
+             f"{len(results)} cases."]
     for how, lead in (("slower", "It is **not the fastest** in"),
                       ("level", "It cannot be told from the fastest peer's in")):
         if cases[how]:
             lines.append(f"{lead}: {'; '.join(cases[how])}.")
     if not cases["slower"]:
-        lines.append("In none is a peer the fastest.")
-    missing = absent(results)
-    if missing:
-        lines.append(f"Not installed in this run, so not compared: {'; '.join(missing)}.")
-    return "\n".join(lines)
+        lines.append("In none is a peer faster.")
+    return lines
 
 
 def absent(results: Results) -> list[str]:

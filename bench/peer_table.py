@@ -114,9 +114,10 @@ def installed(name: str) -> list[str]:
             if name in contender.workloads and find_spec(contender.package)]
 
 
-def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)
-            ) -> dict[str, Paired]:
-    """Each contender against the step that it stands beside, checked before it is timed."""
+def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS),
+            step: str | None = None) -> dict[str, Paired]:
+    """Each contender against the step that it stands beside, or against another one of
+    `loop.stepper`'s, checked before it is timed."""
     results = {}
     for label in installed(name):
         if label not in labels:
@@ -126,7 +127,7 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
         options = {"n_threads": n_threads} if contender.has_threads else {}
         oracles.check_peer(trained, make, **options)
         peer = make(*oracles.workload(trained), **options)
-        ours = stepper(oracles.workload(name), contender.beside, n_threads=n_threads)
+        ours = stepper(oracles.workload(name), step or contender.beside, n_threads=n_threads)
         others = contender.has_pool or len(runtimes()) != 1
         pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
         results[label] = paired(peer.run, ours, windows=_WINDOWS[name], pause=pause)

@@ -16,6 +16,7 @@ from .peaks import Peaks
 from .peer_report import named
 from .roofline import Point
 from .scaling import STEPS, Found, Size, nanoseconds
+from .time_to_accuracy import DATA, OURS, Results, ways
 
 COLORS = {"backpropagation": "tab:blue", "quasi-diagonal": "tab:orange"}
 ROOFS = {"L1": "0.1", "L2": "0.35", "L3": "0.55", "DRAM": "0.7"}
@@ -156,4 +157,30 @@ def memory(found: dict[tuple[str, int], Memory]) -> Any:
     ax.invert_yaxis()
     ax.set_xlabel(f"bytes per edge at the peak, W3, {fewest} thread{'s' * (fewest > 1)}")
     ax.legend()
+    return figure
+
+
+def accuracy(results: Results) -> Any:
+    """Mean held-out accuracy by seconds of training; of rates the one that ends the best."""
+    cases = list(results)
+    figure = figure_class()(figsize=(11, 1 + 3.6 * len(cases) / 2), layout="constrained")
+    axes = figure.subplots(-(-len(cases) // 2), 2, squeeze=False).ravel()
+    labels = list(dict.fromkeys(label for methods in results.values() for label in methods))
+    colors = {label: f"C{i}" for i, label in enumerate(labels)}
+    for ax, case in zip(axes, cases, strict=False):
+        for label, found in results[case].items():
+            for way, rates in ways(found).items():
+                means = [found.curves[rate].mean(axis=0) for rate in rates]
+                curve = max(means, key=lambda mean: mean[-1])
+                ax.plot(np.arange(1, curve.size + 1) * found.epoch.a, curve, color=colors[label],
+                        linestyle="--" if len(rates) == 1 and way else "-",
+                        linewidth=2.2 if label == OURS else 1.1,
+                        label=f"{label}, {way}" if way else label)
+        levels = DATA[case[0]].levels
+        for level in levels:
+            ax.axhline(level, color="0.85", linewidth=0.8, zorder=0)
+        ax.set_ylim(2 * levels[0] - 1, None)
+        ax.set_title(f"{case[0]}, {case[1]} network")
+        ax.set_ylabel("held-out accuracy")
+        finish(ax, "seconds of training, one thread")
     return figure

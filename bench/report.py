@@ -19,7 +19,18 @@ from typing import Any, NamedTuple
 from fisherkern._validation import available_threads
 from fisherkern.experiments.marks import replace
 
-from . import costs, memory, partial_metric, peer_report, pictures, roofline, scale, scaling, table
+from . import (
+    costs,
+    memory,
+    partial_metric,
+    peer_report,
+    pictures,
+    roofline,
+    scale,
+    scaling,
+    table,
+    time_to_accuracy,
+)
 from .table import NAMES, WINDOWS, conditions, program
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -45,6 +56,8 @@ class Plan(NamedTuple):
         As of `scaling.sweeps`.
     scale : tuple of float
         Edges for `bench.scale`.
+    data, length
+        Of `time_to_accuracy.measure`.
     """
 
     names: tuple[str, ...]
@@ -55,6 +68,8 @@ class Plan(NamedTuple):
     kept: tuple[str, ...]
     sweeps: dict[str, list[scaling.Size]]
     scale: tuple[float, ...]
+    data: tuple[str, ...] = tuple(time_to_accuracy.DATA)
+    length: time_to_accuracy.Length = time_to_accuracy.WHOLE
 
 
 class Part(NamedTuple):
@@ -77,7 +92,8 @@ def quick() -> Plan:
            for name, sizes in scaling.sweeps(1).items()}
     few["edges"] = [scaling.Size(n, windows=3) for n in (10_000, 20_000)]
     return Plan(("W1",), 1, 3, range(1), ("DiagonalGaussNewton", "Adam", "Backpropagation"),
-                ("Backpropagation",), few, (1e5,))
+                ("Backpropagation",), few, (1e5,), ("digits",),
+                time_to_accuracy.Length(range(1), 1, 1, 3))
 
 
 def steps(plan: Plan) -> Part:
@@ -86,8 +102,15 @@ def steps(plan: Plan) -> Part:
 
 def peers(plan: Plan) -> Part:
     results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None)
-    texts = {"peers": peer_report.text(results), "verdict": peer_report.verdict(results)}
+    metric = peer_report.compare_metric(results)
+    texts = {"peers": peer_report.text(results, metric),
+             "verdict": peer_report.verdict(results, metric)}
     return Part(texts, {"peers": pictures.peers(results)})
+
+
+def accuracy(plan: Plan) -> Part:
+    found = time_to_accuracy.measure(plan.data, plan.length)
+    return Part({"accuracy": time_to_accuracy.text(found)}, {"accuracy": pictures.accuracy(found)})
 
 
 def cost(plan: Plan) -> Part:
@@ -132,9 +155,9 @@ def kept(plan: Plan) -> Part:
 
 SECTIONS: dict[str, tuple[Callable[[Plan], Part], tuple[str, ...]]] = {
     "steps": (steps, ("steps",)), "peers": (peers, ("peers", "verdict")),
-    "costs": (cost, ("costs",)), "partial": (partial, ("partial",)),
-    "roofline": (roofs, ("roofline",)), "scaling": (sweeps, ("scaling",)),
-    "scale": (sizes, ("scale",)), "memory": (kept, ("memory",)),
+    "accuracy": (accuracy, ("accuracy",)), "costs": (cost, ("costs",)),
+    "partial": (partial, ("partial",)), "roofline": (roofs, ("roofline",)),
+    "scaling": (sweeps, ("scaling",)), "scale": (sizes, ("scale",)), "memory": (kept, ("memory",)),
 }
 """What measures a section, and its marks in the document."""
 

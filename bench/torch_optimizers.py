@@ -39,6 +39,15 @@ class SGDPeer:
         """Of the mean loss, in the layout of the network's theta."""
         return self._form.gradient()
 
+    def prepared(self, X: np.ndarray, Y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._form.prepared(X, Y)
+
+    def take(self, X: torch.Tensor, Y: torch.Tensor) -> None:
+        self._form.take(X, Y)
+
+    def theta(self) -> np.ndarray:
+        return self._form.theta()
+
     def run(self, n_steps: int) -> None:
         """Steps of the optimizer."""
         torch.set_num_threads(self._n_threads)

@@ -76,6 +76,22 @@ class TorchSparsePeer:
         self._levels = [_Level(self, first, last, set(names[first - 1:last - 1].tolist()))
                         for first, last in pairwise(bounds)]
 
+    def prepared(self, X: np.ndarray, Y: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples as `take` has them, in rows; classes as one-hot rows."""
+        return tuple(torch.from_numpy(np.ascontiguousarray(values.T))
+                     for values in columns(self._net, X, Y))
+
+    def take(self, X: torch.Tensor, Y: torch.Tensor) -> None:
+        """The next steps' batch, of as many samples as the first."""
+        self._a[1:self._net.n_inputs + 1].copy_(X.T)
+        self._Y = Y.T.numpy()
+
+    def theta(self) -> np.ndarray:
+        """The parameters as they are now, in the layout of the network's theta."""
+        out = np.empty(self._places.size, self._Y.dtype)
+        out[self._places] = self._weights.numpy()
+        return out
+
     def _link(self, weights: np.ndarray, units: np.ndarray, starts: np.ndarray) -> None:
         """Weights in the order of their targets' rows and in that of their sources'."""
         targets = np.repeat(np.arange(starts.size - 1), np.diff(starts))

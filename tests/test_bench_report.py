@@ -67,6 +67,8 @@ def test_a_whole_document(short, tmp_path, monkeypatch, capsys):
     text = check_complete(document)
     assert "](page/peers.svg)" in text
     assert "W1, 1 thread: fisherkern's gradient step is" in text
+    assert "W1, 1 thread: fisherkern's quasi-diagonal step is" in text
+    assert "- digits, dense, 95%: fisherkern" in text
     assert capsys.readouterr().err.count(" s\n") == len(report.SECTIONS)
 
 
@@ -117,7 +119,8 @@ def test_the_document_has_every_mark_and_no_windows_change():
 def test_who_is_the_fastest():
     results = {("W1", 1): {"scipy.sparse": FASTER, "NumPy, dense": SLOWER},
                ("W2", 1): {"scipy.sparse": FASTER}, ("W2", 2): {"scipy.sparse": LEVEL}}
-    text = peer_report.text(results)
+    metric = {("W1", 1): {"NumPy, dense": SLOWER}, ("W2", 1): {"scipy.sparse": FASTER}}
+    text = peer_report.text(results, metric)
     assert "| W1 | 1 | **NumPy, dense** | 1 | **1,000** | 0.50 (0.40-0.60) |" in text
     assert "| W2 | 1 | **fisherkern** | 1 | **2,000** | 1 |" in text
     assert "| W2 | 2 | **scipy.sparse** | 1 | **2,100** |" in text
@@ -125,9 +128,12 @@ def test_who_is_the_fastest():
         "the fastest peer's, NumPy, dense." in text
     assert "- W2, 1 thread: fisherkern's gradient step is 3.00 times faster (2.90-3.10)" in text
     assert "as far as this run can tell (ratio 1.05 (0.95-1.15))" in text
-    verdict = peer_report.verdict(results)
-    assert "the fastest in 1 of 3 cases" in verdict
-    assert "It is **not the fastest** in: W1, 1 thread." in verdict
+    assert "- W1, 1 thread: fisherkern's quasi-diagonal step is 2.00 times slower (1.67-2.50) " \
+        "than the fastest peer's plain gradient step, NumPy, dense." in text
+    verdict = peer_report.verdict(results, metric)
+    assert "gradient step is faster than every peer's in 1 of 3 cases" in verdict
+    assert "quasi-diagonal step is faster than every peer's in 1 of 2 cases" in verdict
+    assert verdict.count("It is **not the fastest** in: W1, 1 thread.") == 2
     assert "It cannot be told from the fastest peer's in: W2, 2 threads." in verdict
     absent = verdict.split("not compared: ")[1].rstrip(".").split("; ")
     assert absent == [label for label in peer_report.PEERS

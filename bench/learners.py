@@ -1,0 +1,147 @@
+"""Ways to train a classifier epoch by epoch: fisherkern's, and what one would take instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+import fisherkern as fk
+from fisherkern.optimizers import Adam, Optimizer, QuasiDiagonalBackpropagatedMetricGradient
+
+from .layers import in_theta, layers
+
+BATCH = 64
+
+Score = Callable[[np.ndarray], float]
+
+
+class Problem(NamedTuple):
+    """A network to start from, and samples to train on, a multiple of BATCH of them."""
+
+    net: fk.Network
+    X: np.ndarray
+    y: np.ndarray
+    seed: int
+
+
+class Learner(Protocol):
+    """One training, on one thread.
+
+    `curve` gives the score of theta after each of the first epochs; `run` takes the time of some
+    epochs more, with nothing in it that a user would not run.
+    """
+
+    def curve(self, n_epochs: int, score: Score) -> list[float]: ...
+
+    def run(self, n_epochs: int) -> None: ...
+
+
+class _Ours:
+    """`fisherkern.train` in its defaults for batches: one call, whose schedule ends with it."""
+
+    def __init__(self, problem: Problem, optimizer: Optimizer) -> None:
+        self._problem, self._optimizer, self._net = problem, optimizer, problem.net.copy()
+
+    def _train(self, n_epochs: int, **options) -> None:
+        fk.train(self._net, self._problem.X, self._problem.y, self._optimizer, epochs=n_epochs,
+                 batch_size=BATCH, rng=self._problem.seed, n_threads=1, progress=False, **options)
+
+    def curve(self, n_epochs: int, score: Score) -> list[float]:
+        scores, per_epoch = [], self._problem.y.size // BATCH
+
+        def callback(event) -> None:
+            if event.step % per_epoch == 0:
+                scores.append(score(event.network.theta))
+
+        self._train(n_epochs, callbacks=[callback])
+        return scores
+
+    def run(self, n_epochs: int) -> None:
+        self._train(n_epochs)
+
+
+def quasi_diagonal(problem: Problem, rate: float | None) -> Learner:
+    return _Ours(problem, QuasiDiagonalBackpropagatedMetricGradient(learning_rate=rate))
+
+
+def own_adam(problem: Problem, rate: float) -> Learner:
+    return _Ours(problem, Adam(rate))
+
+
+class _EachEpoch:
+    """A training that stops after each epoch."""
+
+    def curve(self, n_epochs: int, score: Score) -> list[float]:
+        scores = []
+        for _ in range(n_epochs):
+            self.run(1)
+            scores.append(score(self.theta()))
+        return scores
+
+
+class _Torch(_EachEpoch):
+    """A peer of torch with another batch before each step. All samples are tensors beforehand, and
+    an epoch is drawn anew without replacement, as by a `DataLoader` without its costs."""
+
+    def __init__(self, problem: Problem, peer) -> None:
+        import torch
+
+        self._peer, self._n_samples = peer, problem.y.size
+        self._X, self._y = peer.prepared(problem.X, problem.y)
+        self._drawn = torch.Generator().manual_seed(problem.seed)
+
+    def run(self, n_epochs: int) -> None:
+        import torch
+
+        for _ in range(n_epochs):
+            drawn = torch.randperm(self._n_samples, generator=self._drawn)
+            for rows in drawn.split(BATCH):
+                self._peer.take(self._X[rows], self._y[rows])
+                self._peer.run(1)
+
+    def theta(self) -> np.ndarray:
+        return self._peer.theta()
+
+
+def torch_sparse(problem: Problem, rate: float) -> Learner:
+    """`torch.optim.Adam` on a sparse gradient by hand, the faster of its forms."""
+    from .torch_optimizers import AdamPeer
+
+    return _Torch(problem, AdamPeer(problem.net, problem.X[:BATCH], problem.y[:BATCH], rate))
+
+
+def torch_layers(problem: Problem, rate: float) -> Learner:
+    """`torch.optim.Adam` on `nn.Linear` layers; the weights of absent links stay 0."""
+    from .torch_dense import DenseAdamPeer
+
+    return _Torch(problem, DenseAdamPeer(problem.net, problem.X[:BATCH], problem.y[:BATCH], rate))
+
+
+class _Perceptron(_EachEpoch):
+    """`MLPClassifier.partial_fit` of all samples, which is one epoch of its Adam; it draws its own
+    parameters to start from, and keeps its own small regularisation."""
+
+    def __init__(self, problem: Problem, rate: float) -> None:
+        from sklearn.neural_network import MLPClassifier
+        from threadpoolctl import ThreadpoolController
+
+        self._problem, self._layers = problem, layers(problem.net)
+        self._pools = ThreadpoolController().select(user_api="blas")
+        self._model = MLPClassifier([layer.b.size for layer in self._layers[:-1]],
+                                    batch_size=BATCH, learning_rate_init=rate,
+                                    random_state=problem.seed)
+
+    def run(self, n_epochs: int) -> None:
+        with self._pools.limit(limits=1):
+            for _ in range(n_epochs):
+                self._model.partial_fit(self._problem.X, self._problem.y,
+                                        classes=np.arange(self._problem.net.n_outputs))
+
+    def theta(self) -> np.ndarray:
+        return in_theta(self._problem.net, self._layers,
+                        [weights.T for weights in self._model.coefs_], self._model.intercepts_)
+
+
+perceptron = _Perceptron

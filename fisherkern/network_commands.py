@@ -15,7 +15,16 @@ from . import EarlyStopping, Event, History, Network, load, optimizers, train
 from ._validation import numeric_array
 from .io import safetensors_module, write_atomically
 from .recipe import sparse_layers
-from .run_folder import CONFIG, MODEL, PICTURE, given_folder, json_line, new_folder, write_record
+from .run_folder import (
+    CONFIG,
+    MODEL,
+    PICTURE,
+    given_folder,
+    json_line,
+    new_folder,
+    removed_if_empty,
+    write_record,
+)
 from .samples import Samples
 from .tables import read_npz
 
@@ -75,9 +84,10 @@ def train_network(arguments: argparse.Namespace, config: str) -> None:
         _Lines(arguments.epochs, kept.size / arguments.batch_size)]
     if arguments.patience is not None:
         callbacks.append(EarlyStopping(arguments.patience))
-    history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
-                    batch_size=arguments.batch_size, validation=(X[held], y[held]),
-                    callbacks=callbacks, rng=rng, n_threads=arguments.threads)
+    with removed_if_empty(folder):
+        history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
+                        batch_size=arguments.batch_size, validation=(X[held], y[held]),
+                        callbacks=callbacks, rng=rng, n_threads=arguments.threads)
     result = _result(arguments, net, history, X[held], y[held])
     folder = folder or new_folder(name)
     record = {"result": result | {"labels": labels.tolist()}, "history": history.to_dict()}

@@ -18,6 +18,11 @@ def to_toml(arguments: argparse.Namespace) -> str:
     lines = [f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}"
              for name, value in sorted(vars(arguments).items())
              if value is not None and name not in _NOT_OF_THE_RUN]
+    for line in lines:
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{line!a}: not in UTF-8, which the run's TOML file is") from None
     return "\n".join([*lines, ""])
 
 

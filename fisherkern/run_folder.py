@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,18 @@ def given_folder(out: str) -> Path:
             raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def removed_if_empty(folder: Path | None) -> Iterator[None]:
+    """A given folder does not outlast a run that fails before it has written there."""
+    try:
+        yield
+    except BaseException:
+        if folder is not None:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def new_folder(name: str) -> Path:

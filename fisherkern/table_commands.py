@@ -31,6 +31,7 @@ from .run_folder import (
     given_folder,
     json_line,
     new_folder,
+    removed_if_empty,
     write_record,
 )
 from .scoring import scores, shown
@@ -84,9 +85,10 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     print(f"{path.name}: {len(kept)} rows to train on, {len(held)} held out; "
           f"{task}{said} of {arguments.target!r}", flush=True)
     start = time.perf_counter()
-    model = TableModel.fit(kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
-                           text=arguments.text or (), missing=missing,
-                           **_options(arguments, optimizer))
+    with removed_if_empty(folder):
+        model = TableModel.fit(
+            kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
+            text=arguments.text or (), missing=missing, **_options(arguments, optimizer))
     seconds = time.perf_counter() - start
     print(model)
     print(_columns_shown(model), flush=True)

@@ -346,7 +346,7 @@ def learn(frame: Any, names: Iterable[str], path: Any,
           texts: Iterable[str] = ()) -> list[Column] | list[NumberedFeatures]:
     """What the columns of these names mean; `texts` are those that are no numbers anyhow."""
     if isinstance(frame, SparseTable):
-        return [NumberedFeatures(frame.matrix.shape[1])]
+        return [NumberedFeatures.learn(frame)]
     return [Column.learn(frame[name], path, name in set(texts)) for name in names]
 
 

@@ -307,7 +307,8 @@ FAULTS = {
     "huge seed": (["train", "--seed", 10**11], "--seed: must be at most"),
     "out holds a model": (["train", "--out", "used"], "already holds a model.safetensors"),
     "rate that diverges": (["train", "--json", "--optimizer", "backpropagation",
-                            "--learning-rate", 1e30], "not finite at step"),
+                            "--learning-rate", 1e30, "--out", "diverged"], "not finite at step"),
+    "name in Latin-1": (["train", "d\udce4ten.npz"], "d\\udce4ten.npz\"': not in UTF-8"),
 }
 
 
@@ -327,6 +328,7 @@ def test_fault_is_one_line_and_exit_code_2(broken, name, capsys, monkeypatch):
     assert len(errors.splitlines()) == 1, errors
     assert message in errors
     assert not Path("fisherkern-runs").exists()
+    assert not Path("diverged").exists()
 
 
 @pytest.mark.parametrize("name", ["unknown option", "adam without rate", "nan in row 17",

@@ -372,6 +372,13 @@ def test_options_that_do_nothing_are_refused(run, folder):
                                               "none/a.csv", fails=True)
 
 
+def test_a_fit_that_fails_leaves_no_folder(run, folder):
+    write_table(wine(), "wine.csv")
+    assert "not finite" in run("train", "wine.csv", "--target", "kind", "--optimizer",
+                               "backpropagation", "--learning-rate", 1e30, "--out", "o", fails=True)
+    assert not (folder / "o").exists()
+
+
 def test_large_share_leaves_every_label_in_proportion(run, folder):
     frame = pandas.DataFrame({"a": np.arange(40.0), "y": ["u"] * 30 + ["v"] * 10})
     frame.to_csv("a.csv", index=False)

@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m pytest bench`, `python -m bench.table`, `python -m bench.memory`."""
+"""Benchmarks: `python -m pytest bench`; `python -m bench` lists what measures the documents."""
 
 import os
 

@@ -14,7 +14,7 @@ from fisherkern.optimizers import PRESETS, Optimizer
 from . import oracles
 from .loop import optimizer_stepper
 from .pairing import Paired, paired
-from .table import conditions, program
+from .setting import conditions, program
 
 DAMPING = 1e-4
 # [O Table 1]: iterations in the time of 10,000 of backpropagation; Monte Carlo with one draw

@@ -28,7 +28,7 @@ from fisherkern._validation import available_threads
 from .oracles import TOLERANCE
 from .pairing import Paired, paired
 from .peer_table import SECONDS_OF_SPINNING
-from .table import program
+from .setting import program
 
 ROOT = Path(__file__).parents[1]
 SIDE = Path(__file__).with_name("guard_side.py")

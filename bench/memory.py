@@ -127,7 +127,7 @@ def main() -> None:
     if sys.argv[1:2] == ["--json"]:
         print(json.dumps(measure_here(int(sys.argv[2]), sys.argv[3])._asdict()))
         return
-    from .table import conditions, program
+    from .setting import conditions, program
 
     parser = program("memory", __doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")

@@ -15,7 +15,7 @@ from fisherkern.optimizers import QuasiDiagonalBackpropagatedMetricGradient
 from . import oracles
 from .loop import optimizer_stepper, stepper
 from .pairing import paired
-from .table import conditions, program
+from .setting import conditions, program
 
 OPTIONS: tuple[dict[str, float], ...] = (
     {}, {"metric_fraction": 0.5}, {"metric_fraction": 0.25}, {"metric_every": 2},

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from . import oracles
 from .loop import stepper
 from .pairing import Paired, paired
-from .table import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, WINDOWS, conditions, program
 
 # the longest default, of LLVM's and Intel's runtimes, is 0.2
 SECONDS_OF_SPINNING = 0.25
@@ -176,10 +176,10 @@ def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS))
                     for reason, without in missing.items()]
 
 
-def versions() -> str:
-    """Of the peers' packages, behind the conditions of the run."""
+def versions(packages: Collection[str] = PACKAGES) -> str:
+    """Of peers' packages, behind the conditions of the run."""
     found = []
-    for name in PACKAGES:
+    for name in packages:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:

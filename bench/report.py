@@ -31,7 +31,7 @@ from . import (
     table,
     time_to_accuracy,
 )
-from .table import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, WINDOWS, conditions, program
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 NOT_YET = "Not measured yet."
@@ -164,7 +164,7 @@ SECTIONS: dict[str, tuple[Callable[[Plan], Part], tuple[str, ...]]] = {
 
 @contextmanager
 def at_most(windows: int | None) -> Iterator[None]:
-    """Fewer windows for the tables that take theirs from `table.WINDOWS`."""
+    """Fewer windows for the tables that take theirs from `setting.WINDOWS`."""
     before = dict(WINDOWS)
     if windows:
         WINDOWS.update(dict.fromkeys(WINDOWS, windows))

@@ -11,7 +11,7 @@ from fisherkern.experiments.marks import replace
 from fisherkern.experiments.ollivier import ACTIVATIONS, METHODS, Method
 from fisherkern.experiments.report import bits
 
-from .table import program
+from .setting import program
 
 Rows = dict[tuple[str, int, str, str, str], dict]
 

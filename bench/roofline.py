@@ -23,7 +23,7 @@ from . import oracles, peaks
 from .loop import stepper
 from .pairing import paired
 from .peaks import Peaks
-from .table import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, WINDOWS, conditions, program
 
 STEPS = ("backpropagation", "quasi-diagonal")
 INDEX = 4  # bytes of a unit's number

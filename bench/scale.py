@@ -56,7 +56,7 @@ def measure_here(n_edges: int, n_threads: int, fan_in: int) -> dict:
 
 
 def table(given: argparse.Namespace) -> str:
-    from .table import conditions
+    from .setting import conditions
 
     rows = ["| edges | fan-in | threads | building, s | bytes per edge, building | bytes per edge, "
             "training | step, s | ns per edge and sample |", "|" + "--:|" * 8]
@@ -75,7 +75,7 @@ def main() -> None:
         return
     from fisherkern.experiments.marks import parse_target, update
 
-    from .table import program
+    from .setting import program
 
     given = parse_target(arguments(program("scale", __doc__)), MARK)
     update(given.update, MARK, table(given))

@@ -152,7 +152,7 @@ def main() -> None:
         return
     from fisherkern._validation import available_threads
 
-    from .table import conditions, program
+    from .setting import conditions, program
 
     parser = program("scaling", __doc__)
     parser.add_argument("--large", action="store_true", help="10^8 edges too: some 15 minutes")

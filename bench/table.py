@@ -1,80 +1,99 @@
-"""A table of step times against scipy.sparse: `python -m bench.table [--update README.md]`."""
+"""Step times beside the fastest peers: `python -m bench table [--update FILE] [--check FILE]`.
+
+--check measures the table that a document holds anew, and fails where an interval of the one does
+not meet that of the other.
+"""
 
 from __future__ import annotations
 
-import argparse
-import platform
 import re
+import sys
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
-import fisherkern as fk
-from fisherkern.experiments.marks import parse_target, update
+import numpy as np
 
-from . import oracles
+from fisherkern.experiments.marks import add_target, between, update
+
+from . import oracles, peer_table
 from .loop import stepper
 from .pairing import Paired, paired
-from .peers import SparsePeer
+from .setting import NAMES, WINDOWS, program
 
-NAMES = {
-    "W1": "100-30-10-30-100 autoencoder, 1,300 edges, 16 samples, float64",
-    "W2": "784-1000-1000-10, fan-in 30, 60,300 edges, 128 samples, float32",
-    "W3": "8 layers of 8192, fan-in 16, 918,528 edges, 64 samples, float32",
-    "W4": "irregular graph, 20,000 units, 159,488 edges, 64 samples, float32",
-}
-WINDOWS = {"W1": 41, "W2": 41, "W3": 15, "W4": 25}
 MARK = "table"
-
-
 STEPS = ("quasi-diagonal", "quasi-diagonal, mini-batch")
+PEERS = {"scipy.sparse": ("scipy.sparse",),
+         "PyTorch": ("torch, CSR", "torch, embedding_bag"), "Numba": ("Numba",)}
+"""Forms of each package, of which a row has the fastest."""
 
 
-def compare(name: str) -> tuple[Paired, ...]:
-    """scipy.sparse and the steps of STEPS, each against backpropagation."""
-    workload = oracles.workload(name)
-    peer = SparsePeer(*workload)
-    oracles.check(name, peer.gradient(), oracles.gradient(name))
-    for step in ("backpropagation", *STEPS):
+def compare(name: str) -> dict[str, Paired | None]:
+    """Packages that are installed and steps of STEPS, each against backpropagation."""
+    found = peer_table.compare(name, 1, [label for forms in PEERS.values() for label in forms])
+    results: dict[str, Paired | None] = {}
+    for package, forms in PEERS.items():
+        there = [found[label] for label in forms if label in found]
+        results[package] = min(there, key=lambda result: result.ratio) if there else None
+    ours = stepper(oracles.workload(name), "backpropagation")
+    for step in STEPS:
         oracles.check_step(name, step)
-    ours = stepper(workload, "backpropagation")
-    windows = WINDOWS[name]
-    return (paired(peer.run, ours, windows=windows),
-            *(paired(stepper(workload, step), ours, windows=windows) for step in STEPS))
+        results[step] = paired(stepper(oracles.workload(name), step), ours, windows=WINDOWS[name])
+    return results
 
 
 def table(names: Iterable[str] = NAMES) -> str:
-    rows = ["| one step, one thread | scipy.sparse, µs | backpropagation, µs "
-            "| quasi-diagonal, µs | the same in mini-batches, µs "
-            "| scipy.sparse / backpropagation |",
-            "|---|--:|--:|--:|--:|--:|"]
+    rows = ["| one step, one thread | backpropagation, µs | quasi-diagonal | mini-batches | "
+            + " | ".join(PEERS) + " |", "|---|" + "--:|" * (3 + len(PEERS))]
     for name in names:
-        peer, *steps = compare(name)
-        times = " | ".join(f"{1e6 * t:,.0f}" for t in (peer.a, peer.b, *(s.a for s in steps)))
-        rows.append(f"| {NAMES[name]} | {times} | {peer} |")
-    return "\n".join([*rows, "", conditions() + " scipy.sparse takes a gradient and a plain step."])
+        results = compare(name)
+        measured = [result.b for result in results.values() if result is not None]
+        cells = [f"{1e6 * np.median(measured):,.0f}",
+                 *(str(results[column] or "not installed") for column in (*STEPS, *PEERS))]
+        rows.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", peer_table.versions(("torch", "numba"))])
 
 
-def conditions() -> str:
-    """What the figures depend on, in one line."""
-    info = fk.config()
-    versions = ", ".join(f"{name} {info[name]}" for name in ("fisherkern", "numpy", "scipy"))
-    return (f"{processor()}, kernels for {info['isa']}, Python {info['python']}, {versions}. "
-            "Medians; a ratio is the median over paired windows, with its 95 % interval.")
+_RATIO = re.compile(r"(\d+\.\d+) \((\d+\.\d+)-(\d+\.\d+)\)")
 
 
-def processor() -> str:
-    """Model name where the system tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
+def apart(old: str, new: str) -> list[str]:
+    """Where the intervals of two tables do not meet: the row, and both ratios."""
+    lines = []
+    for before, after in zip_longest(_rows(old), _rows(new), fillvalue=[""]):
+        if len(before) != len(after) or before[0] != after[0]:
+            return ["they have other rows or columns"]
+        for was, now in zip(before, after, strict=True):
+            found = _RATIO.fullmatch(was), _RATIO.fullmatch(now)
+            if any(found) and not all(found):
+                lines.append(f"{before[0]}: {was} is now {now}")
+            elif all(found):
+                (low, high), (new_low, new_high) = (map(float, match.groups()[1:])
+                                                    for match in found)
+                if high < new_low or new_high < low:
+                    lines.append(f"{before[0]}: {was} is now {now}")
+    return lines
 
 
-def program(name: str, description: str | None) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)
+def _rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()
+            if _RATIO.search(line) and line.startswith("|")]
+
+
+def main() -> None:
+    parser = program("table", __doc__)
+    add_target(parser, MARK)
+    add_target(parser, MARK, "--check", "measure the table of this file anew, and fail where the "
+                                        "two do not agree")
+    given = parser.parse_args()
+    new = table()
+    update(given.update, MARK, new)
+    if given.check is not None:
+        wrong = apart(between(Path(given.check).read_text(encoding="utf-8"), MARK), new)
+        if wrong:
+            sys.exit("\n".join(["not as in the document:", *wrong]))
+        print("every interval meets that of the document")
 
 
 if __name__ == "__main__":
-    update(parse_target(program("table", __doc__), MARK).update, MARK, table())
+    main()

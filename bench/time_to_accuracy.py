@@ -22,7 +22,7 @@ from . import learners
 from .learners import BATCH, Learner, Problem
 from .pairing import Paired, paired
 from .peer_table import versions
-from .table import program
+from .setting import program
 
 MARK = "accuracy"
 # of Adam, whose default is the first; a peer's best is chosen on the reported scores themselves

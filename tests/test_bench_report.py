@@ -20,6 +20,7 @@ from bench import (
     report,
     roofline,
     scaling,
+    table,
 )
 from bench.pairing import Paired
 
@@ -139,6 +140,38 @@ def test_who_is_the_fastest():
     assert absent == [label for label in peer_report.PEERS
                       if label not in ("scipy.sparse", "NumPy, dense")
                       and {"W1", "W2"} & set(peer_table.CONTENDERS[label].workloads)]
+
+
+def test_tables_agree_where_intervals_meet():
+    rows = ("| step | µs | a | b |", "|---|--:|--:|--:|", "| W | 10 | 2.00 (1.90-2.10) | none |",
+            "| V | 10 | 2.00 (1.90-2.10) | 0.90 (0.85-0.95) |", "", "Medians 1.00 (0.90-1.10)")
+    old = "\n".join(rows)
+    assert table.apart(old, old.replace("2.00 (1.90-2.10)", "2.20 (2.10-2.30)")) == []
+    assert table.apart(old, old.replace("0.90 (0.85-0.95)", "1.00 (0.96-1.10)")) == [
+        "V: 0.90 (0.85-0.95) is now 1.00 (0.96-1.10)"]
+    assert table.apart(old, old.replace("0.90 (0.85-0.95)", "none")) == [
+        "V: 0.90 (0.85-0.95) is now none"]
+    for other in (old.replace("| W |", "| U |"), "\n".join(rows[:3]), old.replace("| none |", "|")):
+        assert table.apart(old, other) == ["they have other rows or columns"]
+
+
+def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(table, "NAMES", {"W1": "the first"})
+    monkeypatch.setattr(table, "compare", lambda name: dict.fromkeys(
+        (*table.PEERS, *table.STEPS), FASTER) | {"PyTorch": None})
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table:start -->\n<!-- table:end -->\n")
+    monkeypatch.setattr(sys, "argv", ["table", "--update", str(page)])
+    monkeypatch.setattr(table, "table", lambda make=table.table: make(["W1"]))
+    table.main()
+    assert "| 2,000 | 3.00 (2.90-3.10) | 3.00 (2.90-3.10) | 3.00 (2.90-3.10) | not installed |" \
+        in page.read_text()
+    monkeypatch.setattr(sys, "argv", ["table", "--check", str(page)])
+    table.main()
+    assert "every interval meets" in capsys.readouterr().out
+    page.write_text(page.read_text().replace("3.00 (2.90-3.10)", "4.00 (3.90-4.10)"))
+    with pytest.raises(SystemExit, match=r"is now 3.00 \(2.90-3.10\)"):
+        table.main()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

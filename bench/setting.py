@@ -1,0 +1,40 @@
+"""Names and lengths of the measurements, and what their figures depend on."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+from pathlib import Path
+
+import fisherkern as fk
+
+NAMES = {
+    "W1": "100-30-10-30-100 autoencoder, 1,300 edges, 16 samples, float64",
+    "W2": "784-1000-1000-10, fan-in 30, 60,300 edges, 128 samples, float32",
+    "W3": "8 layers of 8192, fan-in 16, 918,528 edges, 64 samples, float32",
+    "W4": "irregular graph, 20,000 units, 159,488 edges, 64 samples, float32",
+}
+WINDOWS = {"W1": 41, "W2": 41, "W3": 15, "W4": 25}
+
+
+def conditions() -> str:
+    """What the figures depend on, in one line."""
+    info = fk.config()
+    versions = ", ".join(f"{name} {info[name]}" for name in ("fisherkern", "numpy", "scipy"))
+    return (f"{processor()}, kernels for {info['isa']}, Python {info['python']}, {versions}. "
+            "Medians; a ratio is the median over paired windows, with its 95 % interval.")
+
+
+def processor() -> str:
+    """Model name where the system tells it."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()
+
+
+def program(name: str, description: str | None) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"python -m bench.{name}", description=description)

@@ -74,7 +74,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if getattr(arguments, "config", None) is not None:
             line = read_config(arguments.config, vars(arguments))
+            usual, train_parser.prog = train_parser.prog, (
+                f"{train_parser.prog} --config {arguments.config}")  # what an error begins with
             given = vars(train_parser.parse_args(line))
+            train_parser.prog = usual
             train_parser.set_defaults(**given)  # what the command line says comes before that
             arguments = parser.parse_args(argv)
         arguments.command(arguments)

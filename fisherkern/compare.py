@@ -35,6 +35,8 @@ _FIRST = {"steps": 5, "epochs": 1}
 _MOST_POINTS = 12
 # how much less than the mean a further step may seem to take: two times are noisy
 _MOST_GROWTH = 4
+# how much longer a next training is at least, and which share of a time is as good as all of it
+_LEAST_GROWTH, _NEAR = 1.1, 0.9
 
 
 @dataclass(frozen=True)
@@ -112,20 +114,20 @@ def compare(split: Split, entered: Iterator[Contender], seconds: float,
 
 def _curve(split: Split, contender: Contender, seconds: float) -> list[dict[str, Any]]:
     """Trainings of which each is planned by the time that the two before took."""
-    asked = [0, _FIRST[contender.unit]]
-    points = [_point(split, contender, asked[1])]
+    asked = [_FIRST[contender.unit]]
+    points = [_point(split, contender, asked[0])]
     while "error" not in points[-1] and points[-1]["work"] >= asked[-1]:
         last = points[-1]["seconds"]
-        target = next((share * seconds for share in SHARES if share * seconds > last), None)
+        target = next((share * seconds for share in SHARES if _NEAR * share * seconds > last), None)
         if target is None or len(points) > _MOST_POINTS:
             break
-        before = points[-2]["seconds"] if len(points) > 1 else 0.0
-        per_work = max((last - before) / (asked[-1] - asked[-2]),
-                       last / asked[-1] / _MOST_GROWTH)
-        asked.append(asked[-1] + max(1, round((target - last) / per_work)))
+        # beside a fixed time two trainings of nearly the same length tell little of a step's
+        per_work = last / asked[-1] / _MOST_GROWTH
+        if len(points) > 1:
+            per_work = max(per_work, (last - points[0]["seconds"]) / (asked[-1] - asked[0]))
+        asked.append(max(round(asked[-1] + (target - last) / per_work),
+                         int(np.ceil(_LEAST_GROWTH * asked[-1]))))
         points.append(_point(split, contender, asked[-1]))
-        if target == seconds:
-            break
     return points
 
 

@@ -14,7 +14,7 @@ import scipy.special
 from . import recipe
 from ._validation import boolean
 from .network import Network
-from .preprocessing import Inputs, distinct
+from .preprocessing import Inputs, distinct, moments, standardized
 from .samples import Samples, checked_weights, forward
 
 try:
@@ -283,12 +283,16 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
         """One epoch on these samples, from the networks so far, as one long run.
 
         The first call needs `classes`, all labels that will ever come; it fixes the units of the
-        features by these samples and draws the networks. Samples that are too few for a batch
-        wait; a prior is weak and constant, and there is no selection.
+        features by these samples, of which it needs some twenty, and draws the networks. Samples
+        that are too few for a batch wait; a prior is weak and constant, and there is no selection.
+        A model that was pickled or copied goes on with a new running metric and average.
         """
         again = hasattr(self, "networks_")
         if not again and classes is None:
             raise ValueError("classes must be given to the first call of partial_fit")
+        if again and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes = {np.unique(classes).tolist()} are not those of the first "
+                             f"call, {self.classes_.tolist()}")
         return self._fit(X, y, sample_weight, again, True, classes)
 
     def _learned(self, y: np.ndarray, classes: Any) -> dict[str, Any]:
@@ -411,9 +415,10 @@ class SparseNetRegressor(RegressorMixin, MultiOutputMixin, _SparseNet):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """One epoch on these samples, from the networks so far, as one long run.
 
-        The first call fixes the units of the features and targets by these samples and draws the
-        networks. Samples that are too few for a batch wait; a prior is weak and constant, and
-        there is no selection.
+        The first call fixes the units of the features and targets by these samples, of which it
+        needs some twenty, and draws the networks. Samples that are too few for a batch wait; a
+        prior is weak and constant, and there is no selection. A model that was pickled or copied
+        goes on with a new running metric and average.
         """
         return self._fit(X, y, sample_weight, hasattr(self, "networks_"), True)
 
@@ -427,14 +432,11 @@ class SparseNetRegressor(RegressorMixin, MultiOutputMixin, _SparseNet):
     def _scaled(self, samples: Samples, state: dict[str, Any]) -> Samples:
         """Samples with targets of mean 0 and deviation 1."""
         if "_mean" not in state:
-            state["_mean"] = np.average(samples.Y, axis=0, weights=samples.weights)
-            deviation = np.sqrt(np.average((samples.Y - state["_mean"])**2, axis=0,
-                                           weights=samples.weights))
-            state["_deviation"] = np.where(deviation > 0, deviation, 1)
+            state["_mean"], state["_deviation"] = moments(samples.Y, samples.weights)
         if samples.Y.shape[1] != state["_mean"].size:
             raise ValueError(f"y must have {state['_mean'].size} columns, as before; got "
                              f"{samples.Y.shape[1]}")
-        return replace(samples, Y=(samples.Y - state["_mean"]) / state["_deviation"])
+        return replace(samples, Y=standardized(samples.Y, state["_mean"], state["_deviation"]))
 
     def _output_layer(self, state: dict[str, Any]) -> tuple[str, int]:
         return "square", state["_mean"].size

@@ -76,6 +76,8 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, ax: Any = None) 
     if names.size <= 20:
         ax.set_xticks(range(names.size), names, rotation=90)
         ax.set_yticks(range(names.size), names)
+        for text in (*ax.get_xticklabels(), *ax.get_yticklabels()):
+            text.set_parse_math(False)  # a label may have dollars
         for (i, k), count in np.ndenumerate(counts):
             if count:
                 ax.text(k, i, count, ha="center", va="center", fontsize=7,

@@ -127,6 +127,27 @@ class Inputs:
         return out
 
 
+def moments(Y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """(n_outputs,) means and deviations of targets of any unit; of constants exactly 0."""
+    unit = _power_of_two(np.abs(Y).max(axis=0))
+    Y = Y / unit
+    mean = np.average(Y, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((Y - mean)**2, axis=0, weights=weights))
+    constant = (Y[0] == Y).all(axis=0)
+    return np.where(constant, Y[0], mean) * unit, np.where(constant, 0, deviation) * unit
+
+
+def standardized(Y: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """(Y - mean) / deviation, and Y - mean of what was constant."""
+    unit = _power_of_two(np.maximum(np.abs(mean), deviation))
+    return (Y / unit - mean / unit) / np.where(deviation > 0, deviation / unit, 1)
+
+
+def _power_of_two(largest: np.ndarray) -> np.ndarray:
+    """Of about that size, so that neither squares nor differences leave the range of numbers."""
+    return np.ldexp(1.0, np.where(largest > 0, np.frexp(largest)[1], 0) - 1)
+
+
 def distinct(X: Rows, Y: np.ndarray, weights: np.ndarray | None) -> Samples:
     """The different samples, in an order of their own, with the sum of their weights (1 each).
 

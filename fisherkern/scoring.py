@@ -16,10 +16,11 @@ def scores(estimator: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     R^2 is not a number where all targets are equal.
     """
     if not hasattr(estimator, "predict_log_proba"):
-        error = estimator.predict(X) - y
+        predicted, unit = estimator.predict(X), float(np.abs(y).max()) or 1.0
+        error, y = predicted / unit - y / unit, y / unit  # squares stay numbers
         spread = float(np.square(y - y.mean()).sum())
         r2 = 1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan")
-        return {"r2": r2, "rmse": float(np.sqrt(np.square(error).mean()))}
+        return {"r2": r2, "rmse": unit * float(np.sqrt(np.square(error).mean()))}
     log_p = estimator.predict_log_proba(X)
     right = np.searchsorted(estimator.classes_, y)
     return {"accuracy": float(np.mean(log_p.argmax(axis=1) == right)),

@@ -76,7 +76,7 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
         raise ValueError("--missing names no text")
     frame = read_table(path, missing)
     target = target_values(frame, arguments.target, path)
-    task = guess_task(target) if arguments.task == "auto" else arguments.task
+    task = guess_task(target, path) if arguments.task == "auto" else arguments.task
     kept, held, held_path = _parts(arguments, frame, path, task, missing)
     del frame, target  # large
     _check_held(arguments, kept, held, held_path, task)
@@ -86,13 +86,17 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
           f"{task}{said} of {arguments.target!r}", flush=True)
     start = time.perf_counter()
     with removed_if_empty(folder):
-        model = TableModel.fit(
+        model = TableModel.learn(
             kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
             text=arguments.text or (), missing=missing, **_options(arguments, optimizer))
+        X_held = encode(model.columns, held, held_path)  # before the work: it may have faults
+        if task == "regression":
+            model.targets(held, held_path)
+        model.fit_rows(kept, path)
     seconds = time.perf_counter() - start
     print(model)
     print(_columns_shown(model), flush=True)
-    X_held, y_held = encode(model.columns, held, held_path), model.targets(held, held_path)
+    y_held = model.targets(held, held_path)
     result = scores(model.estimator, X_held, y_held) | {
         "seconds": seconds, "steps": model.estimator.n_steps_, "task": task,
         "rows": len(kept), "held_out": len(held), "seed": arguments.seed}
@@ -102,11 +106,11 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
               "histories": [history.to_dict() for history in model.estimator.histories_]}
     write_record(folder, record)
     write_atomically(folder / CONFIG, config.encode())
+    print(f"held out: {shown(result)}; {result['steps']} steps of each of "
+          f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all", flush=True)
     curves(model.estimator.histories_[0]).savefig(folder / PICTURE, dpi=150)
     network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
     _picture(model.estimator, X_held, y_held).savefig(folder / HELD_OUT, dpi=150)
-    print(f"held out: {shown(result)}; {result['steps']} steps of each of "
-          f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all")
     print(f"model, loss curves and record: {folder}", flush=True)
     if arguments.compare is not None:
         from .compare import Split, run_comparison
@@ -208,6 +212,9 @@ def predict_table(arguments: argparse.Namespace) -> None:
     model = read_model(arguments.model)
     if arguments.out is not None:
         check_table_target(arguments.out)
+        for name in (arguments.data, arguments.model):
+            if Path(arguments.out).resolve() == Path(name).resolve():
+                raise ValueError(f"--out: {arguments.out!r} is what it is made from")
     predicted = model.predict(read_table(arguments.data, model.missing), Path(arguments.data))
     if arguments.out is not None:
         write_table(predicted, arguments.out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from .svmlight import NumberedFeatures, SparseTable
 from .tables import (
     MISSING,
     Column,
+    check_labels,
     encode,
     finite_numbers,
     guess_task,
@@ -83,6 +84,15 @@ class TableModel:
         **options
             Of the estimator.
         """
+        model = cls.learn(frame, target, path, task=task, ignore=ignore, text=text, missing=missing,
+                          **options)
+        return model.fit_rows(frame, path)
+
+    @classmethod
+    def learn(cls, frame: Any, target: str, path: Any, *, task: str = "auto",
+              ignore: Iterable[str] = (), text: Iterable[str] = (),
+              missing: Iterable[str] = MISSING, **options: Any) -> TableModel:
+        """What `fit` does before the estimator is fitted."""
         names = list(frame.columns)
         values = target_values(frame, target, path)
         for option, chosen in (("ignore", ignore), ("text", text)):
@@ -90,15 +100,22 @@ class TableModel:
                 if name not in names:
                     raise ValueError(f"{option}: {str(path)!r} has no column {name!r}; it has "
                                      f"{', '.join(names[:20])}")
+                if name == target:
+                    raise ValueError(f"{option}: {name!r} is the target")
         left = [name for name in names if name not in {target, *ignore}]
         if not left and not isinstance(frame, SparseTable):
             raise ValueError(f"{str(path)!r} has no column left beside the target {target!r}")
         if task == "auto":
-            task = guess_task(values)
+            task = guess_task(values, path)
+        if task == "classification":
+            check_labels(values, path)
         columns = learn(frame, left, path, text)
-        model = cls(_KINDS[task](**options), columns, target, tuple(missing))
-        model.estimator.fit(encode(columns, frame, path), model.targets(frame, path))
-        return model
+        return cls(_KINDS[task](**options), columns, target, tuple(missing))
+
+    def fit_rows(self, frame: Any, path: Any) -> TableModel:
+        """Fit the estimator to the rows of a table that has the columns; self."""
+        self.estimator.fit(encode(self.columns, frame, path), self.targets(frame, path))
+        return self
 
     def targets(self, frame: Any, path: Any) -> np.ndarray:
         """Labels or numbers of the target column; of a fitted classifier, labels that it knows."""
@@ -111,16 +128,18 @@ class TableModel:
         return known_labels(values, known, path)
 
     def predict(self, frame: Any, path: Any) -> Any:
-        """A data frame of predictions and, of a classifier, the probability of each label."""
+        """A data frame of predictions and, of a classifier, the probability of each label; its
+        index is the table's."""
+        index = (frame.target if isinstance(frame, SparseTable) else frame).index
         features = encode(self.columns, frame, path)
         estimator = self.estimator
         if self.task == "regression":
-            return pandas_module().DataFrame({self.target: estimator.predict(features)})
+            return pandas_module().DataFrame({self.target: estimator.predict(features)}, index)
         probabilities = estimator.predict_proba(features)
         out = {self.target: estimator.classes_[probabilities.argmax(axis=1)]}
         out |= {f"p({label})": p for label, p in zip(estimator.classes_, probabilities.T,
                                                      strict=True)}
-        return pandas_module().DataFrame(out)
+        return pandas_module().DataFrame(out, index)
 
     def evaluate(self, frame: Any, path: Any) -> dict[str, float]:
         """Accuracy and mean loss in nats, or R^2 and root mean square error."""
@@ -135,7 +154,9 @@ class TableModel:
             networks.append(definition)
             arrays |= {f"{i}.{name}": part for name, part in parts.items()}
         inputs = estimator._inputs
-        arrays |= {"scale": inputs.scale} | vars(inputs.tails)
+        arrays |= {"scale": inputs.scale}
+        if inputs.tails is not None:
+            arrays |= vars(inputs.tails)
         if inputs.centre is not None:
             arrays |= {"centre": inputs.centre}
         fitted = {"task": self.task, "target": self.target, "networks": networks,
@@ -168,10 +189,12 @@ def _from_state(fitted: dict[str, Any], arrays: dict[str, np.ndarray]) -> TableM
     columns = [(NumberedFeatures if "n_features" in column else Column)(**column)
                for column in fitted["columns"]]
     width = sum(column.width for column in columns)
-    centre = None if isinstance(columns[0], NumberedFeatures) else _vector(arrays, "centre", width)
-    scale, *tails = (_vector(arrays, name, width)
-                     for name in ("scale", "median", "spread", "limit"))
-    estimator._inputs = Inputs(centre, scale, Tails(*tails))
+    names = [field.name for field in fields(Tails)]
+    as_they_are = not {"centre", *names} & set(arrays)  # of an own network
+    tails = None if as_they_are else Tails(*(_vector(arrays, name, width) for name in names))
+    is_sparse = as_they_are or isinstance(columns[0], NumberedFeatures)
+    centre = None if is_sparse else _vector(arrays, "centre", width)
+    estimator._inputs = Inputs(centre, _vector(arrays, "scale", width), tails)
     estimator.n_features_in_, estimator.n_steps_ = width, int(fitted["n_steps"])
     if fitted["task"] == "classification":
         estimator.classes_, estimator._multilabel = np.array(fitted["classes"]), False

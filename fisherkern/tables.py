@@ -147,6 +147,9 @@ def _read_arrays(pandas: Any, path: Path) -> Any:
     columns: dict[str, np.ndarray] = {}
     arrays = read_npz(path)
     for name, array in arrays.items():
+        if array.dtype.names is not None:
+            raise ValueError(f"{str(path)!r}: array {name!r} holds records; columns are arrays of "
+                             "their own")
         if array.ndim not in (1, 2):
             raise ValueError(f"{str(path)!r}: array {name!r} has shape {array.shape}; columns need "
                              "one axis or two")
@@ -254,7 +257,7 @@ def _check_values(values: Any, path: Any, as_text: bool = False) -> None:
         odd = [not isinstance(value, (str, int, float, np.number, Decimal)) for value in known]
         if any(odd):
             raise ValueError(f"{_told(known, np.array(odd), path)} is no number and no text")
-    elif kind in "mM" and not as_text:
+    elif (kind in "mM" or values.dtype.name.startswith("period")) and not as_text:
         raise ValueError(f"{str(path)!r}, column {values.name!r} holds dates; --ignore leaves it "
                          f"out, --text {values.name} takes them as text")
     elif kind not in "biufmMO":
@@ -289,8 +292,9 @@ def _told(values: Any, bad: np.ndarray, path: Any) -> str:
 
 
 def _place(values: Any, bad: np.ndarray, path: Any) -> str:
-    """File, row and column; frames keep the numbers of their rows."""
-    row = int(values.index[int(np.argmax(bad))]) + 1
+    """File, row and column; frames of files keep the numbers of their rows, others may not."""
+    first = int(np.argmax(bad))
+    row = 1 + (int(values.index[first]) if values.index.dtype.kind in "iu" else first)
     return f"{str(path)!r}, row {row}, column {values.name!r}"
 
 
@@ -315,6 +319,15 @@ def labels_of(values: Any) -> np.ndarray:
     return numbers.astype(np.int64) if whole else numbers
 
 
+def check_labels(values: Any, path: Any) -> None:
+    """Whether they are texts or whole numbers."""
+    labels = labels_of(values)
+    if labels.dtype.kind == "f":
+        odd = (labels != np.floor(labels)) | (np.abs(labels) >= 2**53)
+        raise ValueError(f"{_told(values, odd, path)} is no label; labels are texts, or whole "
+                         "numbers below 2^53")
+
+
 def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
     """The values as these labels are; another one is an error."""
     texts = known.dtype.kind == "U"
@@ -326,8 +339,12 @@ def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
     return labels
 
 
-def guess_task(target: Any) -> str:
-    """By the values of a target column."""
+def guess_task(target: Any, path: Any) -> str:
+    """By the values of a target column; an error where most are numbers, but not all."""
+    _, bad = _as_numbers(target)
+    if 0 < bad.mean() < 0.5:
+        raise ValueError(f"{_told(target, bad, path)} is no number, as most of the target's are; "
+                         "--task classification takes all of them as labels")
     labels = labels_of(target)
     if labels.dtype.kind == "U":
         return "classification"

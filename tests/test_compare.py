@@ -34,12 +34,23 @@ def contender(**options):
                              lambda model: model.steps)
 
 
-def test_trainings_approach_the_time_that_is_given():
-    points = compare.compare(SPLIT, iter([contender()]), 0.8, lambda text: None)
+@pytest.mark.parametrize("fixed", [0.0, 0.02, 0.1, 0.4])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_trainings_approach_the_time_that_is_given(monkeypatch, fixed, noise):
+    """By a made-up clock, so that nothing else on the machine tells."""
+    clock, rng = [0.0], np.random.default_rng(0)
+
+    def sleep(seconds):
+        clock[0] += seconds * (1 + noise * rng.uniform(-1, 1))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    points = compare.compare(SPLIT, iter([contender(fixed=fixed)]), 0.8, lambda text: None)
     seconds = np.array([point["seconds"] for point in points])
     work = np.array([point["work"] for point in points])
     assert np.all(np.diff(work) > 0)
-    assert 0.5 < seconds[-1] < 1.2
+    assert 0.7 < seconds[-1] < 1.2
+    assert len(points) <= 12
     assert {"method", "work", "unit", "seconds", "r2", "rmse"} == set(points[0])
 
 

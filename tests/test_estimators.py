@@ -165,7 +165,7 @@ def test_unit_and_origin_of_a_target_do_not_matter(diabetes):
     assert np.corrcoef(plain, other)[0, 1] > 0.97  # batches come in another order
     assert np.abs((other + 1e8) / 1e6 - plain).max() < 60 < np.ptp(plain)
     constant = regressor().fit(X, np.full(y.size, 7.0)).predict(held)
-    np.testing.assert_allclose(constant, 7, atol=0.5)
+    np.testing.assert_array_equal(constant, 7)
 
 
 # --- what X may be --------------------------------------------------------------------------------
@@ -505,3 +505,26 @@ def test_import_of_the_package_leaves_scikit_learn_alone():
     assert "SparseNetClassifier" in dir(fk)
     with pytest.raises(AttributeError, match="SparseNetTransformer"):
         fk.SparseNetTransformer  # noqa: B018
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5, 1e-9, -1e200])
+def test_a_constant_target_is_predicted_as_it_is(diabetes, value):
+    X, held, _, _ = diabetes
+    model = fk.SparseNetRegressor(random_state=0, max_steps=20).fit(X, np.full(len(X), value))
+    assert (model.predict(held) == value).all()
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-500, 2.0**500, 2.0**1000])
+def test_units_of_targets_are_nothing(diabetes, unit):
+    X, held, y, _ = diabetes
+    plain, scaled = (fk.SparseNetRegressor(random_state=0, max_steps=50).fit(X, y * factor)
+                     for factor in (1.0, unit))
+    np.testing.assert_array_equal(scaled.predict(held) / unit, plain.predict(held))
+
+
+def test_classes_of_later_parts_are_those_of_the_first(wine):
+    X, _, y, _ = wine
+    model = fk.SparseNetClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    model.partial_fit(X[:5], y[:5], classes=[2, 1, 0, 0])
+    with pytest.raises(ValueError, match=r"classes = \[0, 1\] are not those of the first call"):
+        model.partial_fit(X[:5], y[:5], classes=[0, 1])

@@ -1,6 +1,7 @@
 """Tables in files: what is read, learned, trained, written, and how faults are told."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -155,7 +156,7 @@ def test_numbers_may_be_names(folder):
     ([0, 1, 2] * 10, "classification"), (["a", "b"], "classification"), ([True], "classification"),
     ([0.5, 1.5], "regression"), (list(range(21)), "regression"), ([1.0, 2.0], "classification")])
 def test_guessed_task(values, task):
-    assert guess_task(pandas.Series(values)) == task
+    assert guess_task(pandas.Series(values), "a") == task
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -427,3 +428,92 @@ def test_faults_of_configurations(run, folder, text, message):
     told = run("train", "--config", "c.toml", fails=True)
     assert "--config" in told
     assert message in told
+
+
+def test_a_number_that_is_none_among_targets_is_a_fault(run, folder):
+    frame = wine()
+    for name, column, bad in (("a.csv", "hue", "1.0x"), ("b.csv", "label", "oops")):
+        frame["label"] = np.arange(len(frame)) % 3
+        frame[column] = frame[column].astype(object)
+        frame.loc[100, column] = bad
+        write_table(frame, name)
+        assert f"'{name}', row 101, column '{column}': '{bad}' is no number, as most" in run(
+            "train", name, "--target", column, fails=True)
+    run("train", "b.csv", "--target", "label", "--ignore", "hue", "--task", "classification",
+        "--epochs", 1, "--out", "o")
+    classes = TableModel.load("o/model.safetensors").estimator.classes_
+    assert classes.tolist() == ["0", "1", "2", "oops"]
+    assert "row 1, column 'ash': '2.43' is no label; labels are texts, or whole" in run(
+        "train", "b.csv", "--target", "ash", "--ignore", "hue", "--task", "classification",
+        fails=True)
+
+
+def test_faults_of_held_out_rows_come_before_the_work(run, folder):
+    frame = wine()
+    write_table(frame, "a.csv")
+    frame["hue"] = frame.hue.astype(object)
+    frame.loc[7, "hue"] = "oops"
+    write_table(frame, "b.csv")
+    start = time.perf_counter()
+    assert "'b.csv', row 8, column 'hue': 'oops'" in run(
+        "train", "a.csv", "--target", "kind", "--test", "b.csv", "--epochs", 10**6, "--out", "o",
+        fails=True)
+    assert time.perf_counter() - start < 60
+    assert not (folder / "o").exists()
+
+
+def test_labels_with_dollars_and_what_is_read_are_kept(run, folder):
+    frame = wine()
+    frame["kind"] = np.array(["$5_$", "$10$ x", "c"])[frame.kind.astype("category").cat.codes]
+    write_table(frame, "a.csv")
+    run("train", "a.csv", "--target", "kind", "--epochs", 1, "--out", "o")
+    assert (folder / "o/held-out.png").is_file()
+    before = (folder / "a.csv").read_bytes()
+    for name in ("a.csv", "./a.csv"):
+        assert "is what it is made from" in run("predict", "o/model.safetensors", "a.csv", "--out",
+                                                name, fails=True)
+    assert (folder / "a.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_targets_of_extreme_units(run, folder, factor):
+    frame = wine()
+    frame["hue"] *= factor
+    write_table(frame, "a.csv")
+    record = json.loads(run("train", "a.csv", "--target", "hue", "--epochs", 20, "--out", "o",
+                            "--json").splitlines()[-1])
+    assert record["r2"] > 0.3
+    assert record["rmse"] < 0.3 * factor
+    again = json.loads(run("evaluate", "o/model.safetensors", "a.csv", "--json"))
+    assert 0.3 < again["r2"] < 1
+
+
+def test_models_of_data_frames_keep_their_index(folder):
+    frame = wine().set_index(np.array([f"r{i}" for i in range(178)], object))
+    net = fk.Network.layered([13, 5, 1], interpretation="square", dtype="float32", rng=0,
+                             activation=["tanh"] * 5 + ["identity"])
+    model = TableModel.fit(frame.drop(columns=["color", "alcohol"]).assign(more=1.0, most=2.0),
+                           "proline", "f", max_steps=5, network=net, ignore=["kind"])
+    model.save("m.safetensors")
+    again = TableModel.load("m.safetensors").predict(frame.assign(more=1.0, most=2.0), "f")
+    pandas.testing.assert_frame_equal(again, model.predict(frame.assign(more=1.0, most=2.0), "f"))
+    assert again.index.equals(frame.index)
+    frame["hue"] = frame.hue.astype(object)
+    frame.iloc[5, frame.columns.get_loc("hue")] = "x"
+    with pytest.raises(ValueError, match="row 6, column 'hue'"):
+        TableModel.fit(frame, "proline", "f")
+    with pytest.raises(ValueError, match="ignore: 'proline' is the target"):
+        TableModel.fit(frame, "proline", "f", ignore=["proline"])
+
+
+def test_records_of_arrays_are_told(folder):
+    np.savez("a.npz", a=np.zeros(3, [("x", float)]))
+    with pytest.raises(ValueError, match=r"'a.npz': array 'a' holds records"):
+        read_table("a.npz")
+
+
+def test_faults_of_options_name_the_configuration(run, folder, capsys):
+    (folder / "a.toml").write_text('ignore = ["a", "-b"]\n')
+    with pytest.raises(SystemExit):
+        run("train", "--config", "a.toml", fails=True)
+    assert "train --config a.toml: error: unrecognized arguments: -b" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 import fisherkern as fk
 from fisherkern.optimizers import Adam, Optimizer, QuasiDiagonalBackpropagatedMetricGradient
 
+from .apart import Apart
 from .layers import in_theta, layers
 
 BATCH = 64
@@ -76,9 +78,12 @@ class _EachEpoch:
     def curve(self, n_epochs: int, score: Score) -> list[float]:
         scores = []
         for _ in range(n_epochs):
-            self.run(1)
+            self.next_epoch()
             scores.append(score(self.theta()))
         return scores
+
+    def next_epoch(self) -> None:
+        self.run(1)
 
 
 class _Torch(_EachEpoch):
@@ -95,11 +100,12 @@ class _Torch(_EachEpoch):
     def run(self, n_epochs: int) -> None:
         import torch
 
+        torch.set_num_threads(1)
         for _ in range(n_epochs):
             drawn = torch.randperm(self._n_samples, generator=self._drawn)
             for rows in drawn.split(BATCH):
                 self._peer.take(self._X[rows], self._y[rows])
-                self._peer.run(1)
+                self._peer.step()
 
     def theta(self) -> np.ndarray:
         return self._peer.theta()
@@ -119,9 +125,22 @@ def torch_layers(problem: Problem, rate: float) -> Learner:
     return _Torch(problem, DenseAdamPeer(problem.net, problem.X[:BATCH], problem.y[:BATCH], rate))
 
 
+class _Jax(_EachEpoch, Apart):
+    form = "bench.jax_adam", "JaxAdam"
+
+    def theta(self) -> np.ndarray:
+        return self._ask("theta")
+
+
+def jax_adam(problem: Problem, rate: float) -> Learner:
+    """`jax_adam.JaxAdam` in a process of its own."""
+    return _Jax(problem.net, problem.X, problem.y, rate)
+
+
 class _Perceptron(_EachEpoch):
-    """`MLPClassifier.partial_fit` of all samples, which is one epoch of its Adam; it draws its own
-    parameters to start from, and keeps its own small regularisation."""
+    """`MLPClassifier`: its curve by `partial_fit` of all samples, which is one epoch of its Adam,
+    and its time by `fit`, which checks the data once. It draws its own parameters to start from,
+    and keeps its own small regularisation."""
 
     def __init__(self, problem: Problem, rate: float) -> None:
         from sklearn.neural_network import MLPClassifier
@@ -131,13 +150,17 @@ class _Perceptron(_EachEpoch):
         self._pools = ThreadpoolController().select(user_api="blas")
         self._model = MLPClassifier([layer.b.size for layer in self._layers[:-1]],
                                     batch_size=BATCH, learning_rate_init=rate,
-                                    random_state=problem.seed)
+                                    random_state=problem.seed, tol=0.0, n_iter_no_change=10**6)
 
     def run(self, n_epochs: int) -> None:
-        with self._pools.limit(limits=1):
-            for _ in range(n_epochs):
-                self._model.partial_fit(self._problem.X, self._problem.y,
-                                        classes=np.arange(self._problem.net.n_outputs))
+        self._model.set_params(max_iter=n_epochs)
+        with self._pools.limit(limits=1), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what has not converged
+            self._model.fit(self._problem.X, self._problem.y)
+
+    def next_epoch(self) -> None:
+        self._model.partial_fit(self._problem.X, self._problem.y,
+                                classes=np.arange(self._problem.net.n_outputs))
 
     def theta(self) -> np.ndarray:
         return in_theta(self._problem.net, self._layers,

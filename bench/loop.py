@@ -36,13 +36,18 @@ CURVATURE: dict[str, Callable[[], Optimizer]] = {
 """Steps that have a counterpart in other libraries, by kind and reduction."""
 
 
+def made(name: str) -> tuple[Callable[[], Optimizer], bool]:
+    """What makes an optimizer of OPTIMIZERS or of CURVATURE, and whether it is for mini-batches."""
+    return (CURVATURE[name], False) if name in CURVATURE else OPTIMIZERS[name]
+
+
 def stepper(workload: Workload, name: str, *, n_threads: int = 1,
             learning_rate: float = 0.0) -> Callable[[int], None]:
     """A function of n that trains the workload's network by n steps in one compiled call.
 
     At learning rate 0 every step costs what any other does, and the network stays as it was.
     """
-    make, mini_batches = (CURVATURE[name], False) if name in CURVATURE else OPTIMIZERS[name]
+    make, mini_batches = made(name)
     return optimizer_stepper(workload, make(), mini_batches=mini_batches, n_threads=n_threads,
                              learning_rate=learning_rate)
 

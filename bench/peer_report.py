@@ -6,16 +6,18 @@ from collections.abc import Collection
 
 import numpy as np
 
-from . import oracles, peer_table
+from . import peer_table
 from .pairing import Paired
 from .workloads import WORKLOADS
 
 OURS = "fisherkern"
 METRIC_STEP = "quasi-diagonal"
 
-# those that take a gradient and a plain step, as backpropagation does
+# those that take a gradient step, as backpropagation does, on the workload's network
 PEERS = tuple(label for label, contender in peer_table.CONTENDERS.items()
-              if contender.beside == "backpropagation")
+              if contender.beside == "backpropagation" and not contender.on)
+DENSE = tuple(label for label, contender in peer_table.CONTENDERS.items()
+              if contender.beside == "backpropagation" and contender.on)
 
 Found = dict[str, Paired]
 Results = dict[tuple[str, int], Found]
@@ -30,10 +32,16 @@ def compare_all(most_threads: int, names: Collection[str] | None = None) -> Resu
 
 def compare_metric(results: Results) -> Results:
     """The fastest peer of each case again, beside the step with the metric."""
-    for name, _ in results:
-        oracles.check_step(name, METRIC_STEP)
     return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP)
             for case, found in results.items()}
+
+
+def compare_dense(most_threads: int, names: Collection[str] | None = None) -> Results:
+    """Dense networks of the same layers: what this library is not made for."""
+    found = {(name, n): peer_table.compare(name, n, DENSE)
+             for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
+             if (name, n) != ("W1", 2)}
+    return {case: results for case, results in found.items() if results}
 
 
 def fastest_peer(found: Found) -> str:
@@ -81,22 +89,28 @@ def rows(case: tuple[str, int], found: Found) -> list[str]:
                   str(result)) for label, result in found.items())]
 
 
-def text(results: Results, metric: Results) -> str:
+def text(results: Results, metric: Results, dense: Results) -> str:
     """Table, sentences for each workload, conditions."""
     lines = ["| workload | threads | who | its threads | a step, µs | time / fisherkern's |",
              "|---|--:|---|--:|--:|--:|"]
     for case, found in results.items():
         lines += rows(case, found)
     return "\n".join([*lines, "", *(sentence(*item) for item in results.items()), "",
-                      *(sentence(*item, METRIC_STEP) for item in metric.items()), "", notes()])
+                      *(sentence(*item, METRIC_STEP) for item in metric.items()), "",
+                      *(sentence((f"all weights of {name}'s layers", n), found)
+                        for (name, n), found in dense.items()), "", notes()])
 
 
-def verdict(results: Results, metric: Results) -> str:
+def verdict(results: Results, metric: Results, dense: Results) -> str:
     """Where fisherkern is the fastest, where not, and who was not there."""
     lines = ["A case is a workload and a number of threads; what peers take is a plain gradient "
              "step in both."]
     for step, found in (("gradient", results), (METRIC_STEP, metric)):
         lines += ["", *_verdict(step, found)]
+    slower = [named(case) for case, found in dense.items() if standing(found) == "slower"]
+    if slower:
+        lines += ["", "On **dense** networks of the same layers a library for these is faster in: "
+                  f"{'; '.join(slower)}."]
     missing = absent(results)
     if missing:
         lines += ["", f"Not installed in this run, so not compared: {'; '.join(missing)}."]

@@ -41,9 +41,9 @@ class Contender(NamedTuple):
     """A class of a module here, and what it is compared on.
 
     `has_threads`: whether it takes a number of them, and `has_pool`, whether they are others than
-    OpenMP's. `on` is what `oracles.workload` wants behind the name for the network that it trains,
-    `beside` fisherkern's step that it is timed against, by `loop.stepper`. `otherwise` says why
-    the other workloads are left out.
+    OpenMP's. `on` is what `oracles.workload` wants behind the name for the network that both
+    train, `beside` fisherkern's step that it is timed against, by `loop.stepper`. `otherwise` says
+    why the other workloads are left out.
     """
 
     module: str
@@ -81,8 +81,8 @@ CONTENDERS = {
     "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="W4 is taken by levels"),
     "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="for irregular graphs: W4"),
     "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_NO_DENSE),
-    "torch, dense and masked": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
-                                      otherwise=_NO_DENSE),
+    "torch, dense and masked, autograd": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
+                                                otherwise=_NO_DENSE),
     "torch, dense, all weights trained": _torch(
         "torch_dense", "TorchDensePeer", workloads=_DENSE, on=oracles.DENSE, otherwise=_NO_DENSE),
     "torch.optim.SGD": _torch("torch_optimizers", "SGDPeer"),
@@ -126,8 +126,9 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
         trained = name + contender.on
         options = {"n_threads": n_threads} if contender.has_threads else {}
         oracles.check_peer(trained, make, **options)
+        oracles.check_step(trained, step or contender.beside, n_threads)
         peer = make(*oracles.workload(trained), **options)
-        ours = stepper(oracles.workload(name), step or contender.beside, n_threads=n_threads)
+        ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
         others = contender.has_pool or len(runtimes()) != 1
         pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
         results[label] = paired(peer.run, ours, windows=_WINDOWS[name], pause=pause)
@@ -191,8 +192,8 @@ def notes() -> str:
     return (f"{versions()} Each side takes "
             "a gradient and a step: fisherkern's is named; a peer's is plain gradient "
             "descent where it stands beside backpropagation, L-BFGS excepted. The fastest peer "
-            "beside each is in bold. Dense peers do the work of absent links too; those that "
-            "train all weights train another network.")
+            "beside each is in bold. Dense peers do the work of absent links too; where all "
+            "weights are trained, fisherkern trains the same dense network.")
 
 
 def main() -> None:

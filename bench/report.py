@@ -102,9 +102,9 @@ def steps(plan: Plan) -> Part:
 
 def peers(plan: Plan) -> Part:
     results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None)
-    metric = peer_report.compare_metric(results)
-    texts = {"peers": peer_report.text(results, metric),
-             "verdict": peer_report.verdict(results, metric)}
+    found = (results, peer_report.compare_metric(results),
+             peer_report.compare_dense(plan.threads, plan.names if plan.windows else None))
+    texts = {"peers": peer_report.text(*found), "verdict": peer_report.verdict(*found)}
     return Part(texts, {"peers": pictures.peers(results)})
 
 

@@ -103,9 +103,12 @@ class TorchDensePeer:
         """Steps of gradient descent."""
         torch.set_num_threads(self._n_threads)
         for _ in range(n_steps):
-            self._optimizer.zero_grad()
-            self.loss().backward()
-            self._optimizer.step()
+            self.step()
+
+    def step(self) -> None:
+        self._optimizer.zero_grad()
+        self.loss().backward()
+        self._optimizer.step()
 
 
 class DenseAdamPeer(TorchDensePeer):

@@ -52,8 +52,11 @@ class SGDPeer:
         """Steps of the optimizer."""
         torch.set_num_threads(self._n_threads)
         for _ in range(n_steps):
-            self._form.update_gradient()
-            self._optimizer.step()
+            self.step()
+
+    def step(self) -> None:
+        self._form.update_gradient()
+        self._optimizer.step()
 
 
 class AdamPeer(SGDPeer):

@@ -16,7 +16,7 @@ from .interpretations import ACTIVATIONS
 from .io import TABLE_FORMAT, kind_of
 from .network_commands import DEFAULT_OPTIMIZER, OPTIMIZERS, chosen_optimizer, kebab, train_network
 from .run_config import read_config, to_toml
-from .run_folder import json_line
+from .run_folder import given_folder, json_line
 from .table_commands import evaluate_table, predict_table, read_model, train_table
 from .tables import MISSING, SUFFIXES
 
@@ -254,8 +254,9 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.seconds is not None and arguments.compare is None:
         raise ValueError("--seconds is of --compare")
     path = Path(arguments.data or "")
-    if arguments.target is not None or path.suffix.lower() in SUFFIXES:
-        chosen = None if arguments.optimizer is None else chosen_optimizer(arguments)
-        train_table(arguments, chosen, config)
-    else:
-        train_network(arguments, config)
+    with given_folder(arguments.out) as folder:
+        if arguments.target is not None or path.suffix.lower() in SUFFIXES:
+            chosen = None if arguments.optimizer is None else chosen_optimizer(arguments)
+            train_table(arguments, chosen, config, folder)
+        else:
+            train_network(arguments, config, folder)

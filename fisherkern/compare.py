@@ -35,6 +35,7 @@ _FIRST = {"steps": 5, "epochs": 1}
 _MOST_POINTS = 12
 # how much less than the mean a further step may seem to take: two times are noisy
 _MOST_GROWTH = 4
+_CLEARLY_MORE = 1.5
 # how much longer a next training is at least, and which share of a time is as good as all of it
 _LEAST_GROWTH, _NEAR = 1.1, 0.9
 
@@ -113,18 +114,19 @@ def compare(split: Split, entered: Iterator[Contender], seconds: float,
 
 
 def _curve(split: Split, contender: Contender, seconds: float) -> list[dict[str, Any]]:
-    """Trainings of which each is planned by the time that the two before took."""
+    """Trainings of which each is planned by the times that those before took."""
     asked = [_FIRST[contender.unit]]
     points = [_point(split, contender, asked[0])]
     while "error" not in points[-1] and points[-1]["work"] >= asked[-1]:
         last = points[-1]["seconds"]
         target = next((share * seconds for share in SHARES if _NEAR * share * seconds > last), None)
-        if target is None or len(points) > _MOST_POINTS:
+        if target is None or len(points) >= _MOST_POINTS:
             break
         # beside a fixed time two trainings of nearly the same length tell little of a step's
-        per_work = last / asked[-1] / _MOST_GROWTH
-        if len(points) > 1:
-            per_work = max(per_work, (last - points[0]["seconds"]) / (asked[-1] - asked[0]))
+        slopes = [(last - point["seconds"]) / (asked[-1] - work)
+                  for point, work in zip(points, asked[:-1], strict=False)
+                  if work * _CLEARLY_MORE < asked[-1]]
+        per_work = max([last / asked[-1] / _MOST_GROWTH, *slopes])
         asked.append(max(round(asked[-1] + (target - last) / per_work),
                          int(np.ceil(_LEAST_GROWTH * asked[-1]))))
         points.append(_point(split, contender, asked[-1]))

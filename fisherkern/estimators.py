@@ -14,7 +14,7 @@ import scipy.special
 from . import recipe
 from ._validation import boolean
 from .network import Network
-from .preprocessing import Inputs, distinct, moments, standardized
+from .preprocessing import Inputs, deviations, distinct, moments, standardized
 from .samples import Samples, checked_weights, forward
 
 try:
@@ -290,9 +290,10 @@ class SparseNetClassifier(ClassifierMixin, _SparseNet):
         again = hasattr(self, "networks_")
         if not again and classes is None:
             raise ValueError("classes must be given to the first call of partial_fit")
-        if again and classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes = {np.unique(classes).tolist()} are not those of the first "
-                             f"call, {self.classes_.tolist()}")
+        if again and classes is not None and not self._multilabel and not np.array_equal(
+                np.unique(classes), self.classes_):
+            raise ValueError(f"classes = {np.unique(classes).tolist()} are not those of before, "
+                             f"{self.classes_.tolist()}")
         return self._fit(X, y, sample_weight, again, True, classes)
 
     def _learned(self, y: np.ndarray, classes: Any) -> dict[str, Any]:
@@ -436,6 +437,10 @@ class SparseNetRegressor(RegressorMixin, MultiOutputMixin, _SparseNet):
         if samples.Y.shape[1] != state["_mean"].size:
             raise ValueError(f"y must have {state['_mean'].size} columns, as before; got "
                              f"{samples.Y.shape[1]}")
+        late = (state["_deviation"] == 0) & (state["_mean"] != samples.Y).any(axis=0)
+        if late.any():  # they were constant so far
+            state["_deviation"] = np.where(
+                late, deviations(samples.Y, state["_mean"], samples.weights), state["_deviation"])
         return replace(samples, Y=standardized(samples.Y, state["_mean"], state["_deviation"]))
 
     def _output_layer(self, state: dict[str, Any]) -> tuple[str, int]:

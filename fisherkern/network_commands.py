@@ -15,16 +15,7 @@ from . import EarlyStopping, Event, History, Network, load, optimizers, train
 from ._validation import numeric_array
 from .io import safetensors_module, write_atomically
 from .recipe import sparse_layers
-from .run_folder import (
-    CONFIG,
-    MODEL,
-    PICTURE,
-    given_folder,
-    json_line,
-    new_folder,
-    removed_if_empty,
-    write_record,
-)
+from .run_folder import CONFIG, MODEL, PICTURE, json_line, new_folder, write_record
 from .samples import Samples
 from .tables import read_npz
 
@@ -48,7 +39,7 @@ def chosen_optimizer(arguments: argparse.Namespace) -> optimizers.Optimizer:
     return cls(learning_rate=arguments.learning_rate)
 
 
-def train_network(arguments: argparse.Namespace, config: str) -> None:
+def train_network(arguments: argparse.Namespace, config: str, folder: Path | None) -> None:
     """Train a network on the digits or an .npz file and leave it and the record in a folder."""
     for name in ("test", "ignore", "text", "missing"):
         if getattr(arguments, name) is not None:
@@ -71,7 +62,6 @@ def train_network(arguments: argparse.Namespace, config: str) -> None:
     rng = np.random.default_rng(arguments.seed)
     net = _network(arguments, X[kept], labels.size, rng)
     numeric_array(X, f"{name}: X", net.dtype)  # names the row of the whole data
-    folder = None if arguments.out is None else given_folder(arguments.out)
     print(f"{name}: {kept.size} samples to train on, {held.size} held out, {X.shape[1]} raw "
           f"features, {labels.size} classes")
     print(net)
@@ -84,10 +74,9 @@ def train_network(arguments: argparse.Namespace, config: str) -> None:
         _Lines(arguments.epochs, kept.size / arguments.batch_size)]
     if arguments.patience is not None:
         callbacks.append(EarlyStopping(arguments.patience))
-    with removed_if_empty(folder):
-        history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
-                        batch_size=arguments.batch_size, validation=(X[held], y[held]),
-                        callbacks=callbacks, rng=rng, n_threads=arguments.threads)
+    history = train(net, X[kept], y[kept], optimizer, epochs=arguments.epochs,
+                    batch_size=arguments.batch_size, validation=(X[held], y[held]),
+                    callbacks=callbacks, rng=rng, n_threads=arguments.threads)
     result = _result(arguments, net, history, X[held], y[held])
     folder = folder or new_folder(name)
     record = {"result": result | {"labels": labels.tolist()}, "history": history.to_dict()}

@@ -15,7 +15,7 @@ _NOT_OF_THE_RUN = {"command", "config", "out", "json"}
 
 def to_toml(arguments: argparse.Namespace) -> str:
     """All options that have a value; `read_config` gives them back."""
-    lines = [f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}"
+    lines = [f"{name.replace('_', '-')} = {_value(value)}"
              for name, value in sorted(vars(arguments).items())
              if value is not None and name not in _NOT_OF_THE_RUN]
     for line in lines:
@@ -24,6 +24,11 @@ def to_toml(arguments: argparse.Namespace) -> str:
         except UnicodeEncodeError:
             raise ValueError(f"{line!a}: not in UTF-8, which the run's TOML file is") from None
     return "\n".join([*lines, ""])
+
+
+def _value(value: Any) -> str:
+    """As TOML writes it: JSON, but that a DEL must be escaped as well."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_config(path: str, options: Iterable[str]) -> list[str]:

@@ -17,8 +17,15 @@ CONFIG, NETWORK, HELD_OUT = "run.toml", "network.png", "held-out.png"
 COMPARISON = "comparison.png"
 
 
-def given_folder(out: str) -> Path:
-    """--out, made if need be, once it is clear that nothing there would be lost."""
+@contextmanager
+def given_folder(out: str | None) -> Iterator[Path | None]:
+    """--out, if it is given, made if need be, once it is clear that nothing there would be lost.
+
+    A folder that was made does not outlast a run that fails before it has written there.
+    """
+    if out is None:
+        yield None
+        return
     if not out:
         raise ValueError("--out names no folder")
     folder = Path(out)
@@ -27,17 +34,12 @@ def given_folder(out: str) -> Path:
     for name in (MODEL, RECORD, PICTURE, CONFIG, NETWORK, HELD_OUT, COMPARISON):
         if (folder / name).exists():
             raise FileExistsError(f"--out: {str(folder)!r} already holds a {name}")
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def removed_if_empty(folder: Path | None) -> Iterator[None]:
-    """A given folder does not outlast a run that fails before it has written there."""
     try:
-        yield
+        yield folder
     except BaseException:
-        if folder is not None:
+        if made:
             with suppress(OSError):
                 folder.rmdir()
         raise

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .preprocessing import deviations, moments
+
 TITLES = {"accuracy": "accuracy", "loss": "loss (nats)", "r2": "R^2",
           "rmse": "root mean square error"}
 
@@ -16,11 +18,11 @@ def scores(estimator: Any, X: Any, y: np.ndarray) -> dict[str, float]:
     R^2 is not a number where all targets are equal.
     """
     if not hasattr(estimator, "predict_log_proba"):
-        predicted, unit = estimator.predict(X), float(np.abs(y).max()) or 1.0
-        error, y = predicted / unit - y / unit, y / unit  # squares stay numbers
-        spread = float(np.square(y - y.mean()).sum())
-        r2 = 1 - float(np.square(error).sum()) / spread if spread > 0 else float("nan")
-        return {"r2": r2, "rmse": unit * float(np.sqrt(np.square(error).mean()))}
+        predicted, y = np.asarray(estimator.predict(X), float)[:, None], y[:, None]
+        _, (spread,) = moments(y, None)
+        (rmse,) = deviations(predicted - y, np.zeros(1), None)
+        r2 = 1 - (rmse / spread)**2 if spread > 0 else np.nan
+        return {"r2": float(r2), "rmse": float(rmse)}
     log_p = estimator.predict_log_proba(X)
     right = np.searchsorted(estimator.classes_, y)
     return {"accuracy": float(np.mean(log_p.argmax(axis=1) == right)),

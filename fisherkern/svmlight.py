@@ -41,19 +41,12 @@ class SparseTable:
 @dataclass(frozen=True)
 class NumberedFeatures:
     """Features 0 to n_features - 1; what a file does not name is zero, as everywhere in it, and
-    numbers beyond those of the training file are left out. `first` is the least number in that
-    file."""
+    numbers beyond those of the training file are left out."""
 
     n_features: int
-    first: int = 0
 
     kind = "numbered features"
     missing = False
-
-    @classmethod
-    def learn(cls, table: SparseTable) -> NumberedFeatures:
-        numbers = table.matrix.indices
-        return cls(table.matrix.shape[1], int(numbers.min()) if numbers.size else 0)
 
     @property
     def name(self) -> str:
@@ -68,11 +61,6 @@ class NumberedFeatures:
         if not isinstance(table, SparseTable):
             raise ValueError(f"{str(path)!r} is no svmlight file ({', '.join(SUFFIXES)}), and the "
                              "model was trained on one")
-        if self.first == 1:
-            named = np.flatnonzero(np.diff(table.matrix[:, [0]].tocsr().indptr))
-            if named.size:
-                raise ValueError(f"{str(path)!r}, row {table.target.index[named[0]] + 1}: names a "
-                                 "feature 0, and the model's file numbered them from 1")
         X = table.matrix[:, :self.n_features].copy()
         X.resize(X.shape[0], self.n_features)
         return X

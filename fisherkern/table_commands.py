@@ -28,10 +28,8 @@ from .run_folder import (
     MODEL,
     NETWORK,
     PICTURE,
-    given_folder,
     json_line,
     new_folder,
-    removed_if_empty,
     write_record,
 )
 from .scoring import scores, shown
@@ -42,6 +40,7 @@ from .tables import (
     check_columns,
     check_table_target,
     encode,
+    finite_numbers,
     guess_task,
     known_labels,
     labels_of,
@@ -51,8 +50,8 @@ from .tables import (
 )
 
 
-def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
-                config: str) -> None:
+def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None, config: str,
+                folder: Path | None) -> None:
     """Fit a model to a table and leave it, the record and the loss curves in a folder."""
     if arguments.target is None and Path(arguments.data).suffix.lower() in SVMLIGHT:
         arguments.target = TARGET
@@ -80,19 +79,15 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     kept, held, held_path = _parts(arguments, frame, path, task, missing)
     del frame, target  # large
     _check_held(arguments, kept, held, held_path, task)
-    folder = None if arguments.out is None else given_folder(arguments.out)
     said = " (guessed)" if arguments.task == "auto" else ""
     print(f"{path.name}: {len(kept)} rows to train on, {len(held)} held out; "
           f"{task}{said} of {arguments.target!r}", flush=True)
     start = time.perf_counter()
-    with removed_if_empty(folder):
-        model = TableModel.learn(
-            kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
-            text=arguments.text or (), missing=missing, **_options(arguments, optimizer))
-        X_held = encode(model.columns, held, held_path)  # before the work: it may have faults
-        if task == "regression":
-            model.targets(held, held_path)
-        model.fit_rows(kept, path)
+    model = TableModel.learn(
+        kept, arguments.target, path, task=task, ignore=arguments.ignore or (),
+        text=arguments.text or (), missing=missing, **_options(arguments, optimizer))
+    X_held = encode(model.columns, held, held_path)  # before the work: it may have faults
+    model.fit_rows(kept, path)
     seconds = time.perf_counter() - start
     print(model)
     print(_columns_shown(model), flush=True)
@@ -100,18 +95,12 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
     result = scores(model.estimator, X_held, y_held) | {
         "seconds": seconds, "steps": model.estimator.n_steps_, "task": task,
         "rows": len(kept), "held_out": len(held), "seed": arguments.seed}
-    folder = folder or new_folder(path.stem)
-    model.save(folder / MODEL)
-    record = {"result": result,
-              "histories": [history.to_dict() for history in model.estimator.histories_]}
-    write_record(folder, record)
-    write_atomically(folder / CONFIG, config.encode())
     print(f"held out: {shown(result)}; {result['steps']} steps of each of "
           f"{len(model.estimator.networks_)} networks, {seconds:.2f} s in all", flush=True)
-    curves(model.estimator.histories_[0]).savefig(folder / PICTURE, dpi=150)
-    network(model.estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
-    _picture(model.estimator, X_held, y_held).savefig(folder / HELD_OUT, dpi=150)
-    print(f"model, loss curves and record: {folder}", flush=True)
+    folder = folder or new_folder(path.stem)
+    record = {"result": result,
+              "histories": [history.to_dict() for history in model.estimator.histories_]}
+    _leave(model, record, config, folder, X_held, y_held)
     if arguments.compare is not None:
         from .compare import Split, run_comparison
 
@@ -121,6 +110,19 @@ def train_table(arguments: argparse.Namespace, optimizer: Optimizer | None,
         write_record(folder, record)
     if arguments.json:
         print(json_line(result | {"folder": str(folder)}))
+
+
+def _leave(model: Any, record: dict[str, Any], config: str, folder: Path, X: Any,
+           y: np.ndarray) -> None:
+    """The files of a run; the model first. X and y were held out."""
+    estimator = model.estimator
+    model.save(folder / MODEL)
+    write_record(folder, record)
+    write_atomically(folder / CONFIG, config.encode())
+    curves(estimator.histories_[0]).savefig(folder / PICTURE, dpi=150)
+    network(estimator.networks_[0]).savefig(folder / NETWORK, dpi=150)
+    _picture(estimator, X, y).savefig(folder / HELD_OUT, dpi=150)
+    print(f"model, loss curves and record: {folder}", flush=True)
 
 
 def _picture(estimator: Any, X: Any, y: np.ndarray) -> Any:
@@ -170,6 +172,8 @@ def _check_held(arguments: argparse.Namespace, kept: Any, held: Any, path: Path,
     target = target_values(held, arguments.target, path)
     if task == "classification":
         known_labels(target, np.unique(labels_of(kept[arguments.target])), path)
+    else:
+        finite_numbers(target, path)
 
 
 def _sizes(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -210,7 +210,7 @@ class Column:
         missing = bool(values.isna().any())
         if not as_text:
             _, bad = _as_numbers(values)
-            if bad.sum() < 0.5 * values.notna().sum() or not bad.any():
+            if _mostly_numbers(values, bad) or not bad.any():
                 numbers = finite_numbers(values, path, f"; --text {values.name} takes the column "
                                          "as text, --missing says what stands for no value")
                 known = numbers[np.isfinite(numbers)]
@@ -274,6 +274,11 @@ def _as_numbers(values: Any) -> tuple[np.ndarray, np.ndarray]:
     if values.dtype.kind == "O":
         bad |= values.astype(str).str.match(r"[-+]?0\d").fillna(False).to_numpy(bool)
     return numbers, bad
+
+
+def _mostly_numbers(values: Any, bad: np.ndarray) -> bool:
+    """Whether less than half of what is there is bad."""
+    return bool(bad.sum() < 0.5 * values.notna().sum())
 
 
 def finite_numbers(values: Any, path: Any, hint: str = "") -> np.ndarray:
@@ -342,7 +347,7 @@ def known_labels(values: Any, known: np.ndarray, path: Any) -> np.ndarray:
 def guess_task(target: Any, path: Any) -> str:
     """By the values of a target column; an error where most are numbers, but not all."""
     _, bad = _as_numbers(target)
-    if 0 < bad.mean() < 0.5:
+    if bad.any() and _mostly_numbers(target, bad):
         raise ValueError(f"{_told(target, bad, path)} is no number, as most of the target's are; "
                          "--task classification takes all of them as labels")
     labels = labels_of(target)
@@ -363,7 +368,7 @@ def learn(frame: Any, names: Iterable[str], path: Any,
           texts: Iterable[str] = ()) -> list[Column] | list[NumberedFeatures]:
     """What the columns of these names mean; `texts` are those that are no numbers anyhow."""
     if isinstance(frame, SparseTable):
-        return [NumberedFeatures.learn(frame)]
+        return [NumberedFeatures(frame.matrix.shape[1])]
     return [Column.learn(frame[name], path, name in set(texts)) for name in names]
 
 

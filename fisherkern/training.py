@@ -291,8 +291,11 @@ class _Run:
     def _validate(self, done: int) -> tuple[float, np.ndarray]:
         """The validation loss, and the parameters that it was measured at."""
         with self._averaged() as theta:
-            measured, parameters = self.held_out.loss(self.net, self.n_threads), theta.copy()
-            accuracy = self.held_out.accuracy(self.net, self.n_threads)
+            # all, unless fewer proved faster: a batch may have work for fewer than these samples
+            few = self.pace.n_threads < self.trainer.batch.n_threads
+            n_threads = self.pace.n_threads if few else self.n_threads
+            measured, parameters = self.held_out.loss(self.net, n_threads), theta.copy()
+            accuracy = self.held_out.accuracy(self.net, n_threads)
         if self.plan.selection == "best" and measured < self.least:
             self.least, self.final, self.history.selected = measured, parameters, done
         self.history.validation.append((done, measured))

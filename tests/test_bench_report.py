@@ -121,7 +121,8 @@ def test_who_is_the_fastest():
     results = {("W1", 1): {"scipy.sparse": FASTER, "NumPy, dense": SLOWER},
                ("W2", 1): {"scipy.sparse": FASTER}, ("W2", 2): {"scipy.sparse": LEVEL}}
     metric = {("W1", 1): {"NumPy, dense": SLOWER}, ("W2", 1): {"scipy.sparse": FASTER}}
-    text = peer_report.text(results, metric)
+    dense = {("W2", 1): {"torch": SLOWER}, ("W2", 2): {"torch": LEVEL}}
+    text = peer_report.text(results, metric, dense)
     assert "| W1 | 1 | **NumPy, dense** | 1 | **1,000** | 0.50 (0.40-0.60) |" in text
     assert "| W2 | 1 | **fisherkern** | 1 | **2,000** | 1 |" in text
     assert "| W2 | 2 | **scipy.sparse** | 1 | **2,100** |" in text
@@ -131,7 +132,10 @@ def test_who_is_the_fastest():
     assert "as far as this run can tell (ratio 1.05 (0.95-1.15))" in text
     assert "- W1, 1 thread: fisherkern's quasi-diagonal step is 2.00 times slower (1.67-2.50) " \
         "than the fastest peer's plain gradient step, NumPy, dense." in text
-    verdict = peer_report.verdict(results, metric)
+    assert "- all weights of W2's layers, 1 thread: fisherkern's gradient step is 2.00 times slo" \
+        in text
+    verdict = peer_report.verdict(results, metric, dense)
+    assert "faster in: W2, 1 thread." in verdict
     assert "gradient step is faster than every peer's in 1 of 3 cases" in verdict
     assert "quasi-diagonal step is faster than every peer's in 1 of 2 cases" in verdict
     assert verdict.count("It is **not the fastest** in: W1, 1 thread.") == 2

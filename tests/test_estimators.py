@@ -526,5 +526,29 @@ def test_classes_of_later_parts_are_those_of_the_first(wine):
     X, _, y, _ = wine
     model = fk.SparseNetClassifier(random_state=0).partial_fit(X, y, classes=[0, 1, 2])
     model.partial_fit(X[:5], y[:5], classes=[2, 1, 0, 0])
-    with pytest.raises(ValueError, match=r"classes = \[0, 1\] are not those of the first call"):
+    with pytest.raises(ValueError, match=r"classes = \[0, 1\] are not those of before"):
         model.partial_fit(X[:5], y[:5], classes=[0, 1])
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("way", ["partial_fit", "warm_start"])
+def test_targets_that_were_constant_at_first_are_learned(diabetes, way, columns):
+    X, held, y, held_y = diabetes
+    model = fk.SparseNetRegressor(random_state=0, max_steps=400, warm_start=True)
+    Y = np.column_stack([y, y[::-1]])[:, :columns]
+    first = Y.copy()
+    first[:, 0] = 150
+    learn = model.partial_fit if way == "partial_fit" else model.fit
+    learn(X[:40], first[:40])
+    for _ in range(100 if way == "partial_fit" else 1):
+        learn(X, Y)
+    told = model.predict(held).reshape(len(held), -1)[:, 0]
+    assert np.corrcoef(told, held_y)[0, 1] > 0.3
+
+
+def test_flags_of_labels_may_come_with_every_part():
+    X, y = datasets.make_multilabel_classification(60, n_classes=3, random_state=0)
+    model = fk.SparseNetClassifier(random_state=0)
+    for part in (slice(0, 30), slice(30, 60)):
+        model.partial_fit(X[part], y[part], classes=[0, 1])
+    assert model.predict(X).shape == (60, 3)

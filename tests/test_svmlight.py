@@ -47,18 +47,6 @@ def test_a_file_may_name_fewer_or_more_features(folder):
     assert len(model.predict(frame, "b.svm")) == 2
 
 
-def test_a_feature_0_tells_that_numbers_begin_elsewhere(folder):
-    (folder / "a.svm").write_text("1 1:2 3:4\n0 2:1\n" * 20)
-    model = TableModel.fit(read_table("a.svm"), "target", "a.svm", max_steps=5, n_networks=1)
-    model.save("m.safetensors")
-    (folder / "b.svm").write_text("1 1:2 2:2\n0 0:1\n")
-    with pytest.raises(ValueError, match=r"'b.svm', row 2: names a feature 0, and the model's "
-                                         r"file numbered them from 1"):
-        TableModel.load("m.safetensors").predict(read_table("b.svm"), "b.svm")
-    model = TableModel.fit(read_table("b.svm"), "target", "b.svm", max_steps=5, n_networks=1)
-    assert len(model.predict(read_table("b.svm"), "b.svm")) == 2
-
-
 def test_wide_files_stay_sparse(folder):
     rng = np.random.default_rng(0)
     X = scipy.sparse.random_array((200, 30_000), density=1e-3, rng=rng, format="csr")

@@ -30,9 +30,9 @@ def test_every_learner_learns_the_digits(digits, kind):
 
 
 def test_scores_are_of_the_learners_own_parameters(digits):
-    problem, _ = digits["dense"]
+    problem, score = digits["dense"]
     learner = learners.perceptron(problem, 1e-2)
-    learner.run(2)
+    learner.curve(2, score)
     own = learner._model.predict_proba(problem.X)
     net = problem.net.copy()
     net.theta = learner.theta()
@@ -53,6 +53,19 @@ def test_peers_of_one_network_take_the_same_steps(digits):
     np.testing.assert_allclose(*thetas, atol=2e-4)
 
 
+def test_compiled_adam_is_adam(digits):
+    pytest.importorskip("jax")
+    problem, _ = digits["dense"]
+    one = problem._replace(X=problem.X[:learners.BATCH], y=problem.y[:learners.BATCH])
+    thetas = []
+    for make in (learners.jax_adam, learners.own_adam):
+        learner = make(one, 1e-2)
+        learner.curve(5, lambda theta: thetas.append(theta.copy()))  # each epoch is the same batch
+    for theirs, ours in zip(thetas[:5], thetas[5:], strict=True):
+        assert np.abs(theirs - one.net.theta).max() > 5e-3
+        np.testing.assert_allclose(theirs, ours, atol=2e-4)
+
+
 def test_epochs_and_seconds_by_level(monkeypatch):
     curve = np.array([[0.90, 0.95, 0.97, 0.985], [0.92, 0.96, 0.97, 0.985]])
     own = Found({None: curve}, Paired(0.01, 0.01, 1.0, 1.0, 1.0))
@@ -69,11 +82,12 @@ def test_epochs_and_seconds_by_level(monkeypatch):
     assert "best of 2 | 30 | 3.00 (2.50-3.50) | 3, 0.09 at 0.001 | 4, 0.12 at 0.01 | " \
         "7, 0.21 at 0.001 |" in table
     told = time_to_accuracy.sentences(results)
-    assert f"- digits, dense, 97%: {OURS}, 0.03 s; the fastest peer, untuned, torch Adam, " \
-        "5 times as long; the fastest peer, best of its rates, torch Adam, 4 times as long." in told
+    assert f"- digits, dense, 97%: {OURS}, 0.03 s; the fastest other, untuned, torch Adam, " \
+        "5 times as long; the fastest other, best of its rates, torch Adam, 4 times as long." \
+        in told
     peer.curves[1e-3][:] = peer.curves[1e-2][:] = 0.5
     assert "never in 7" in time_to_accuracy.table(results)
-    assert "no peer, untuned, reached it" in time_to_accuracy.sentences(results)
+    assert "no other, untuned, reached it" in time_to_accuracy.sentences(results)
 
 
 def test_methods_that_are_not_installed_are_left_out(monkeypatch):

@@ -61,6 +61,7 @@ class _Ours:
         return scores
 
     def run(self, n_epochs: int) -> None:
+        self._net = self._problem.net.copy()  # a call is a whole training, from the start
         self._train(n_epochs)
 
 

@@ -1,11 +1,13 @@
 """`python -m fisherkern`: what it prints, writes and returns, good input and bad."""
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from sklearn.datasets import load_digits
 
 import fisherkern as fk
 from fisherkern import cli
+from fisherkern.run_config import to_toml
 
 REPOSITORY = Path(__file__).parents[1]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -339,3 +342,8 @@ def test_fault_of_the_command_itself_has_no_traceback(broken, name):
     assert finished.returncode == 2
     assert len(finished.stderr.splitlines()) == 1, finished.stderr
     assert message in finished.stderr
+
+
+def test_every_character_of_a_name_is_read_back():
+    name = "".join(map(chr, range(1, 256))) + "\u2028\U0001f600"
+    assert tomllib.loads(to_toml(argparse.Namespace(target=name))) == {"target": name}

@@ -44,11 +44,12 @@ class _Ours:
     """`fisherkern.train` in its defaults for batches: one call, whose schedule ends with it."""
 
     def __init__(self, problem: Problem, optimizer: Optimizer) -> None:
-        self._problem, self._optimizer, self._net = problem, optimizer, problem.net.copy()
+        self._problem, self._optimizer = problem, optimizer
 
     def _train(self, n_epochs: int, **options) -> None:
-        fk.train(self._net, self._problem.X, self._problem.y, self._optimizer, epochs=n_epochs,
-                 batch_size=BATCH, rng=self._problem.seed, n_threads=1, progress=False, **options)
+        net, X, y, seed = self._problem
+        fk.train(net.copy(), X, y, self._optimizer, epochs=n_epochs, batch_size=BATCH, rng=seed,
+                 n_threads=1, progress=False, **options)
 
     def curve(self, n_epochs: int, score: Score) -> list[float]:
         scores, per_epoch = [], self._problem.y.size // BATCH
@@ -61,7 +62,6 @@ class _Ours:
         return scores
 
     def run(self, n_epochs: int) -> None:
-        self._net = self._problem.net.copy()  # a call is a whole training, from the start
         self._train(n_epochs)
 
 

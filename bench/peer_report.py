@@ -16,6 +16,7 @@ METRIC_STEP = "quasi-diagonal"
 # those that take a gradient step, as backpropagation does, on the workload's network
 PEERS = tuple(label for label, contender in peer_table.CONTENDERS.items()
               if contender.beside == "backpropagation" and not contender.on)
+# the same on the dense network of the same layers, for which this library is not made
 DENSE = tuple(label for label, contender in peer_table.CONTENDERS.items()
               if contender.beside == "backpropagation" and contender.on)
 
@@ -23,25 +24,19 @@ Found = dict[str, Paired]
 Results = dict[tuple[str, int], Found]
 
 
-def compare_all(most_threads: int, names: Collection[str] | None = None) -> Results:
+def compare_all(most_threads: int, names: Collection[str] | None = None,
+                labels: Collection[str] = PEERS) -> Results:
     """`peer_table.compare` by workload and threads; a step of W1 is too short for two threads."""
-    return {(name, n): peer_table.compare(name, n, PEERS)
-            for name in (names or WORKLOADS) if peer_table.installed(name)
-            for n in range(1, most_threads + 1) if (name, n) != ("W1", 2)}
+    found = {(name, n): peer_table.compare(name, n, labels)
+             for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
+             if (name, n) != ("W1", 2)}
+    return {case: results for case, results in found.items() if results}
 
 
 def compare_metric(results: Results) -> Results:
     """The fastest peer of each case again, beside the step with the metric."""
     return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP)
             for case, found in results.items()}
-
-
-def compare_dense(most_threads: int, names: Collection[str] | None = None) -> Results:
-    """Dense networks of the same layers: what this library is not made for."""
-    found = {(name, n): peer_table.compare(name, n, DENSE)
-             for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
-             if (name, n) != ("W1", 2)}
-    return {case: results for case, results in found.items() if results}
 
 
 def fastest_peer(found: Found) -> str:

@@ -101,9 +101,10 @@ def steps(plan: Plan) -> Part:
 
 
 def peers(plan: Plan) -> Part:
-    results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None)
+    names = plan.names if plan.windows else None
+    results = peer_report.compare_all(plan.threads, names)
     found = (results, peer_report.compare_metric(results),
-             peer_report.compare_dense(plan.threads, plan.names if plan.windows else None))
+             peer_report.compare_all(plan.threads, names, peer_report.DENSE))
     texts = {"peers": peer_report.text(*found), "verdict": peer_report.verdict(*found)}
     return Part(texts, {"peers": pictures.peers(results)})
 

@@ -65,14 +65,14 @@ def apart(old: str, new: str) -> list[str]:
             return ["they have other rows or columns"]
         for was, now in zip(before, after, strict=True):
             found = _RATIO.fullmatch(was), _RATIO.fullmatch(now)
-            if any(found) and not all(found):
+            if any(found) and not (all(found) and _meet(*found)):
                 lines.append(f"{before[0]}: {was} is now {now}")
-            elif all(found):
-                (low, high), (new_low, new_high) = (map(float, match.groups()[1:])
-                                                    for match in found)
-                if high < new_low or new_high < low:
-                    lines.append(f"{before[0]}: {was} is now {now}")
     return lines
+
+
+def _meet(*ratios: re.Match) -> bool:
+    (low, high), (other_low, other_high) = (map(float, ratio.groups()[1:]) for ratio in ratios)
+    return low <= other_high and other_low <= high
 
 
 def _rows(text: str) -> list[list[str]]:

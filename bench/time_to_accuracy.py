@@ -8,15 +8,16 @@ in windows of each side in turn with fisherkern's, so that the scoring is in non
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 
-import fisherkern as fk
 from fisherkern.estimators import stratified_split
 from fisherkern.experiments.marks import parse_target, update
 from fisherkern.experiments.realdata import load
+from fisherkern.recipe import sparse_layers
 
 from . import learners
 from .learners import BATCH, Learner, Problem
@@ -83,18 +84,21 @@ _WINDOW_SECONDS = 0.3
 WHOLE = Length()
 
 
+@cache
+def samples(data: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features in float32, and labels; the images are a large text file."""
+    X, y = load(data)
+    return (X / DATA[data].unit).astype(np.float32), y
+
+
 def problem(data: str, kind: str, seed: int) -> tuple[Problem, learners.Score]:
     """A start, and the score of a theta: accuracy on the samples held out."""
-    X, y = load(data)
-    given = DATA[data]
-    X = (X / given.unit).astype(np.float32)
+    (X, y), given = samples(data), DATA[data]
     kept, held = stratified_split(y, 0.25, seed)
     kept = kept[:kept.size // BATCH * BATCH]
     sizes, fan_in = given.sparse if kind == "sparse" else (given.dense, None)
-    below = None if fan_in is None else [fan_in] * (len(sizes) - 2) + [sizes[-2]]
-    net = fk.Network.layered(
-        sizes, fan_in=below, dtype="float32", interpretation="softmax", rng=seed,
-        activation=["relu"] * sum(sizes[1:-1]) + ["identity"] * sizes[-1])
+    net = sparse_layers(sizes[0], sizes[1:-1], fan_in, sizes[-1], "relu", "softmax",
+                        np.random.default_rng(seed))
     net.initialize("data", rng=seed, X=X[kept])
     scored = net.copy()
 

@@ -129,7 +129,7 @@ class Inputs:
 
 def moments(Y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """(n_outputs,) means and deviations of targets of any unit; of constants exactly 0."""
-    unit = power_of_two(np.abs(Y).max(axis=0))
+    unit = _power_of_two(np.abs(Y).max(axis=0))
     mean = np.average(Y / unit, axis=0, weights=weights) * unit
     mean = np.where((Y[0] == Y).all(axis=0), Y[0], mean)
     return mean, deviations(Y, mean, weights)
@@ -137,18 +137,18 @@ def moments(Y: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.n
 
 def deviations(Y: np.ndarray, centre: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """(n_outputs,) root mean square distances from a centre."""
-    unit = power_of_two(np.maximum(np.abs(Y).max(axis=0), np.abs(centre)))
+    unit = _power_of_two(np.maximum(np.abs(Y).max(axis=0), np.abs(centre)))
     squares = (Y / unit - centre / unit)**2
     return np.sqrt(np.average(squares, axis=0, weights=weights)) * unit
 
 
 def standardized(Y: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """(Y - mean) / deviation; zeros where the deviation is 0, all targets being the mean."""
-    unit = power_of_two(np.maximum(np.abs(mean), deviation))
+    unit = _power_of_two(np.maximum(np.abs(mean), deviation))
     return (Y / unit - mean / unit) / np.where(deviation > 0, deviation / unit, 1)
 
 
-def power_of_two(largest: np.ndarray) -> np.ndarray:
+def _power_of_two(largest: np.ndarray) -> np.ndarray:
     """Of about that size, so that neither squares nor differences leave the range of numbers."""
     return np.ldexp(1.0, np.where(largest > 0, np.frexp(largest)[1], 0) - 1)
 

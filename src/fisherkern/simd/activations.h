@@ -13,15 +13,13 @@ static void NAME(activate)(int code, double leaky_slope, const void *z_, void *a
     const VEC *zs = z_;
     REAL unused[FK_TILE] __attribute__((aligned(64)));
     REAL *restrict a = a_, *restrict r = r_ ? r_ : unused;
-    VEC *as = (VEC *)a, *rs = (VEC *)r, other;
+    VEC *as = (VEC *)a, *rs = (VEC *)r, other[VECS];
     switch (code) {
     case FK_SIGMOID:
-        EACH_VECTOR {
-            const VEC p = NAME(logistic)(zs[v], &other);
-            as[v] = p, rs[v] = p * other;
-        }
+        EACH_ABREAST(v) NAME(logistic)(ABREAST, zs + v, as + v, other + v);
+        EACH_VECTOR rs[v] = as[v] * other[v];
         break;
-    case FK_TANH: EACH_VECTOR as[v] = NAME(tanh)(zs[v], &rs[v]); break;
+    case FK_TANH: EACH_ABREAST(v) NAME(tanh)(ABREAST, zs + v, as + v, rs + v); break;
     case FK_RELU: EACH_SAMPLE a[t] = z[t] < 0 ? 0 : z[t], r[t] = z[t] > 0 ? 1 : 0; break;
     case FK_LEAKY_RELU:
         EACH_SAMPLE a[t] = z[t] < 0 ? leak * z[t] : z[t], r[t] = z[t] > 0 ? 1 : leak;
@@ -33,23 +31,22 @@ static void NAME(activate)(int code, double leaky_slope, const void *z_, void *a
         }
         break;
     case FK_LECUN_TANH:
-        EACH_VECTOR {
-            as[v] = NAME(tanh)(zs[v] * (REAL)(2.0 / 3.0), &other) * (REAL)1.7159;
-            rs[v] = other * (REAL)(1.7159 * 2.0 / 3.0);
-        }
+        EACH_VECTOR other[v] = zs[v] * (REAL)(2.0 / 3.0);
+        EACH_ABREAST(v) NAME(tanh)(ABREAST, other + v, as + v, rs + v);
+        EACH_VECTOR as[v] *= (REAL)1.7159, rs[v] *= (REAL)(1.7159 * 2.0 / 3.0);
         break;
     case FK_SOFTPLUS:
-        EACH_VECTOR {
-            rs[v] = NAME(logistic)(zs[v], &other);
-            as[v] = NAME(select)(zs[v] < 0, (VEC){0}, zs[v])
-                + NAME(log1p)(NAME(exp_minus)(NAME(magnitude)(zs[v])));
+        EACH_VECTOR as[v] = NAME(magnitude)(zs[v]);
+        EACH_ABREAST(v) {
+            NAME(logistic)(ABREAST, zs + v, rs + v, other + v);
+            NAME(exp_minus)(ABREAST, as + v, other + v);
         }
+        EACH_VECTOR
+            as[v] = NAME(select)(zs[v] < 0, (VEC){0}, zs[v]) + NAME(log1p)(other[v]);
         break;
     case FK_SILU:
-        EACH_VECTOR {
-            const VEC s = NAME(logistic)(zs[v], &other);
-            as[v] = zs[v] * s, rs[v] = s * (1 + zs[v] * other);
-        }
+        EACH_ABREAST(v) NAME(logistic)(ABREAST, zs + v, rs + v, other + v);
+        EACH_VECTOR as[v] = zs[v] * rs[v], rs[v] *= 1 + zs[v] * other[v];
         break;
     case FK_GELU:
         EACH_SAMPLE {

@@ -5,12 +5,14 @@
 /* P(y = 1) of a Bernoulli output */
 FK_INLINE void NAME(probability)(int code, const REAL *z, REAL *p)
 {
-    VEC other;
+    const REAL k = NAME(bernoulli_steepness)(code);
+    VEC u[VECS], other[ABREAST];
     if (code == FK_ERF)
         EACH_SAMPLE p[t] = (REAL)0.5 * MATH(erfc)(-z[t]);
-    else
-        EACH_VECTOR ((VEC *)p)[v] = NAME(logistic)(
-            ((const VEC *)z)[v] * NAME(bernoulli_steepness)(code), &other);
+    else {
+        EACH_VECTOR u[v] = ((const VEC *)z)[v] * k;
+        EACH_ABREAST(v) NAME(logistic)(ABREAST, u + v, (VEC *)p + v, other);
+    }
 }
 
 /* Not normalized, as far as the largest |a|, or a, is `top`. */

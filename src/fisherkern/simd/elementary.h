@@ -1,74 +1,96 @@
 /* exp, tanh, logistic and log1p of vectors: polynomials after range reduction, without a branch.
  * Up to 3.1 units in the last place (tests/test_elementary.py); results below the smallest normal
- * number are zero. */
+ * number are zero. Where a function takes n vectors, it takes each step for all of them: one
+ * vector's operations wait for each other. */
+
+/* vectors of a row that are taken so at a time */
+#define ABREAST (VECS < 4 ? VECS : 4)
+#define EACH_ABREAST(v) for (int v = 0; v < VECS; v += ABREAST)
 
 FK_INLINE VEC NAME(magnitude)(VEC x)
 {
     return (VEC)((BITS)x & SIGN_OFF);
 }
 
-/* x = n ln 2 + r with |r| <= ln 2 / 2, for x in [-LOG_ZERO, 0]: returns r, and by `scale` 2^n, which
- * is 0 at LOG_ZERO, where the exponent's bits are 0. Adding ROUNDER leaves the rounded n in the low
+/* x = m ln 2 + r with |r| <= ln 2 / 2, for x in [-LOG_ZERO, 0]: x becomes r, and `scale` 2^m, which
+ * is 0 at LOG_ZERO, where the exponent's bits are 0. Adding ROUNDER leaves the rounded m in the low
  * bits. */
-FK_INLINE VEC NAME(reduce)(VEC x, VEC *scale)
+FK_INLINE void NAME(reduce)(int n, VEC *x, VEC *scale)
 {
-    const VEC shifted = x * (REAL)1.44269504088896340736 + ROUNDER;
-    const VEC n = shifted - ROUNDER;
-    *scale = (VEC)(((BITS)shifted + EXPONENT_BIAS) << MANTISSA_BITS);
-    return (x - n * LN2_HIGH) - n * LN2_LOW;
+    VEC m[ABREAST];
+    EACH(i, n) scale[i] = x[i] * (REAL)1.44269504088896340736 + ROUNDER;
+    EACH(i, n) m[i] = scale[i] - ROUNDER;
+    EACH(i, n) scale[i] = (VEC)(((BITS)scale[i] + EXPONENT_BIAS) << MANTISSA_BITS);
+    EACH(i, n) x[i] -= m[i] * LN2_HIGH;
+    EACH(i, n) x[i] -= m[i] * LN2_LOW;
 }
 
-/* e^r - 1 - r by its Taylor series, even and odd terms apart: two short chains of operations */
-FK_INLINE VEC NAME(exp_tail)(VEC r)
+/* e^r - 1 by its Taylor series, even and odd terms apart: two short chains of operations */
+FK_INLINE void NAME(exp_rest)(int n, const VEC *r, VEC *rest)
 {
-    const VEC x = r * r;
+    VEC x[ABREAST], even[ABREAST], odd[ABREAST];
+    EACH(i, n) x[i] = r[i] * r[i];
+#define NEXT(high, low)                                                                          \
+    EACH(i, n) even[i] = even[i] * x[i] + (REAL)(high);                                          \
+    EACH(i, n) odd[i] = odd[i] * x[i] + (REAL)(low);
 #if FK_REAL_IS_DOUBLE
-    VEC even = x * (1.0 / 479001600.0) + 1.0 / 3628800.0;
-    VEC odd = x * (1.0 / 6227020800.0) + 1.0 / 39916800.0;
-    even = even * x + 1.0 / 40320.0;
-    odd = odd * x + 1.0 / 362880.0;
-    even = even * x + 1.0 / 720.0;
-    odd = odd * x + 1.0 / 5040.0;
+    EACH(i, n) even[i] = (VEC){0} + 1.0 / 479001600.0, odd[i] = (VEC){0} + 1.0 / 6227020800.0;
+    NEXT(1.0 / 3628800.0, 1.0 / 39916800.0)
+    NEXT(1.0 / 40320.0, 1.0 / 362880.0)
+    NEXT(1.0 / 720.0, 1.0 / 5040.0)
 #else
-    VEC even = (VEC){0} + 1.0f / 720.0f, odd = (VEC){0} + 1.0f / 5040.0f;
+    EACH(i, n) even[i] = (VEC){0} + 1.0f / 720.0f, odd[i] = (VEC){0} + 1.0f / 5040.0f;
 #endif
-    even = even * x + (REAL)(1.0 / 24.0);
-    odd = odd * x + (REAL)(1.0 / 120.0);
-    even = even * x + (REAL)0.5;
-    odd = odd * x + (REAL)(1.0 / 6.0);
-    return (even + odd * r) * x;
+    NEXT(1.0 / 24.0, 1.0 / 120.0)
+    NEXT(0.5, 1.0 / 6.0)
+#undef NEXT
+    EACH(i, n) even[i] += odd[i] * r[i];
+    EACH(i, n) rest[i] = r[i] + even[i] * x[i];
 }
 
 /* e^-x for x >= 0 */
-FK_INLINE VEC NAME(exp_minus)(VEC x)
+FK_INLINE void NAME(exp_minus)(int n, const VEC *x, VEC *e)
 {
-    VEC scale;
-    const VEC size = NAME(select)(x > LOG_ZERO, (VEC){0} + LOG_ZERO, x);
-    const VEC r = NAME(reduce)(-size, &scale);
-    return scale * (1 + (r + NAME(exp_tail)(r)));
+    VEC r[ABREAST], scale[ABREAST];
+    EACH(i, n) r[i] = -NAME(select)(x[i] > LOG_ZERO, (VEC){0} + LOG_ZERO, x[i]);
+    NAME(reduce)(n, r, scale);
+    NAME(exp_rest)(n, r, r);
+    EACH(i, n) e[i] = scale[i] * (1 + r[i]);
 }
 
 /* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0; and the slope
  * 4 (1 + e) / (2 + e)^2, which keeps them far from it. */
-FK_INLINE VEC NAME(tanh)(VEC x, VEC *slope)
+FK_INLINE void NAME(tanh)(int n, const VEC *x, VEC *t, VEC *slope)
 {
-    VEC scale;
-    VEC size = NAME(magnitude)(x);
-    size = NAME(select)(size > LOG_ZERO / 2, (VEC){0} + LOG_ZERO / 2, size);
-    const VEC r = NAME(reduce)(size * (REAL)-2, &scale);
-    const VEC rest = r + NAME(exp_tail)(r), e = scale * rest + (scale - 1), part = 1 / (2 + e);
-    const VEC t = -e * part;
-    *slope = (2 * part) * (2 * part) * (scale * (1 + rest));
-    return (VEC)((BITS)t | ((BITS)x & ~SIGN_OFF));
+    VEC r[ABREAST], scale[ABREAST], e[ABREAST], part[ABREAST];
+    EACH(i, n) {
+        const VEC size = NAME(magnitude)(x[i]);
+        r[i] = NAME(select)(size > LOG_ZERO / 2, (VEC){0} + LOG_ZERO / 2, size) * (REAL)-2;
+    }
+    NAME(reduce)(n, r, scale);
+    NAME(exp_rest)(n, r, r);
+    EACH(i, n) e[i] = scale[i] * r[i] + (scale[i] - 1);
+    EACH(i, n) part[i] = 1 / (2 + e[i]);
+    EACH(i, n) r[i] = scale[i] * (1 + r[i]);
+    EACH(i, n) e[i] *= -part[i];
+    EACH(i, n) part[i] *= 2;
+    EACH(i, n) t[i] = (VEC)((BITS)e[i] | ((BITS)x[i] & ~SIGN_OFF));
+    EACH(i, n) slope[i] = part[i] * part[i] * r[i];
 }
 
-/* 1 / (1 + e^-x); *other is 1 minus that, without cancellation. */
-FK_INLINE VEC NAME(logistic)(VEC x, VEC *other)
+/* 1 / (1 + e^-x); `other` is 1 minus that, without cancellation. */
+FK_INLINE void NAME(logistic)(int n, const VEC *x, VEC *p, VEC *other)
 {
-    const VEC e = NAME(exp_minus)(NAME(magnitude)(x));
-    const VEC large = 1 / (1 + e), small = e * large;
-    *other = NAME(select)(x < 0, large, small);
-    return NAME(select)(x < 0, small, large);
+    VEC size[ABREAST], e[ABREAST], large[ABREAST];
+    EACH(i, n) size[i] = NAME(magnitude)(x[i]);
+    NAME(exp_minus)(n, size, e);
+    EACH(i, n) large[i] = 1 / (1 + e[i]);
+    EACH(i, n) e[i] *= large[i];
+    EACH(i, n) {
+        const BITS below = x[i] < 0;
+        p[i] = NAME(select)(below, e[i], large[i]);
+        other[i] = NAME(select)(below, large[i], e[i]);
+    }
 }
 
 /* log(1 + e) for e in [0, 1]: 2 artanh(s), s = e / (2 + e); above sqrt(2) - 1, log 2 plus the same

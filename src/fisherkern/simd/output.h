@@ -47,15 +47,19 @@ FK_INLINE void NAME(bernoulli_logistic)(const VEC *z, const VEC *y, REAL k, REAL
                                         int reduced, VEC *value, VEC *modulus, VEC *loss,
                                         VEC *product)
 {
+    VEC size[VECS], e[VECS], large[VECS];
+    EACH_VECTOR size[v] = NAME(magnitude)(z[v] * k);
+    EACH_ABREAST(v) NAME(exp_minus)(ABREAST, size + v, e + v);
+    EACH_VECTOR large[v] = 1 / (1 + e[v]);
     EACH_VECTOR {
-        const VEC u = z[v] * k, size = NAME(magnitude)(u), e = NAME(exp_minus)(size);
-        const VEC large = 1 / (1 + e), small = e * large;
-        const BITS below = u < 0;
-        const VEC p = NAME(select)(below, small, large), q = NAME(select)(below, large, small);
+        const VEC small = e[v] * large[v];
+        const BITS below = z[v] * k < 0;
+        const VEC p = NAME(select)(below, small, large[v]);
+        const VEC q = NAME(select)(below, large[v], small);
         value[v] = (y[v] * q - (1 - y[v]) * p) * k;
         modulus[v] = reduced ? p * q * (k * k) : density * density / (p * q);
-        loss[v] = size * NAME(select)(below, y[v], 1 - y[v]);
-        product[v] += e + e * product[v];
+        loss[v] = size[v] * NAME(select)(below, y[v], 1 - y[v]);
+        product[v] += e[v] + e[v] * product[v];
     }
 }
 

@@ -17,6 +17,8 @@
 #undef EACH
 #undef EACH_SAMPLE
 #undef EACH_VECTOR
+#undef ABREAST
+#undef EACH_ABREAST
 #undef VEC
 #undef BITS
 #undef QUAD

@@ -156,6 +156,16 @@ def test_forms_by_the_size_of_the_network(width, reduction, form):
     assert batch.form == form
 
 
+@pytest.mark.parametrize(("n_samples", "reduction", "form"), [
+    (32, "none", "own"), (64, "none", "own"), (128, "none", "by source"),
+    (128, "quasi_diagonal", "own")])
+def test_forms_of_a_network_of_middle_size(n_samples, reduction, form):
+    net = fk.Network.layered([784, 1000, 1000, 10], fan_in=5, dtype="float32", rng=0)
+    X, Y = np.zeros((n_samples, 784), np.float32), np.zeros((n_samples, 10), np.float32)
+    signals = "values" if reduction == "none" else "values_modulus"
+    assert net._pass("statistics", X, Y, 1, signals, reduction).form == form
+
+
 @pytest.mark.parametrize("scale", [1, 1e25])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_by_sources_are_those_by_targets_bit_for_bit(dtype, scale):

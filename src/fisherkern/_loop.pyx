@@ -132,7 +132,8 @@ cdef class Trainer:
         # where memory is what limits the network, arrays change their meaning in place
         v.in_place = thrifty and has_running and not v.with_noise and b.means[1] != NULL
         b.adds = v.in_place
-        if thrifty and (v.method == GRADIENT or v.step.reduction == FK_QUASI_DIAGONAL):
+        if (v.method == GRADIENT and v.rule != ADAPTIVE
+                or thrifty and v.step.reduction == FK_QUASI_DIAGONAL):
             v.directions[0] = b.means[0]
         else:
             v.directions[0] = self._zeros(b.slot_stride)

@@ -61,9 +61,12 @@ cdef enum:
 # numbers per parameter exceed it, the threads share the tiles
 SLOT_BUDGET = 32 << 20
 # bytes of a tile's rows above which sums are taken in the backward pass, by sources: the rows would
-# have to come from afar again; and of one row at least, as three sums for each end over its lanes
+# have to come from afar again; and of one row at least, as three sums for each end over its lanes.
+# The gradient alone is worth it from fewer rows on, if its sums change their order once for several
+# tiles: those of all of them count, of so many at most
 SOURCE_ROWS = 2 << 20
 SOURCE_ROW = 128
+SOURCE_TILES = 4
 # edges per level that are worth two meetings of the threads
 LEVEL_WORK = 1 << 14
 
@@ -220,10 +223,12 @@ cdef class Pass:
 
     def _sums_by_source(self, int tile):
         cdef PassView* v = &self.view
+        rows = v.dag.n_units * tile * v.itemsize * (1 + v.rows)
+        if v.statistics == FK_NO_METRIC:
+            rows *= min((v.n_samples + tile - 1) // tile, SOURCE_TILES)
         return (v.stage == STATISTICS and not v.shared
                 and v.statistics in (FK_NO_METRIC, FK_DIAGONAL, FK_QUASI_DIAGONAL)
-                and tile * v.itemsize >= SOURCE_ROW
-                and <int64_t>v.dag.n_units * tile * v.itemsize * (1 + v.rows) > SOURCE_ROWS)
+                and tile * v.itemsize >= SOURCE_ROW and rows > SOURCE_ROWS)
 
     def _shares(self):
         """Whether threads share each tile: rows and accumulators are too large for one set each."""

@@ -134,4 +134,4 @@ def absent(results: Results) -> list[str]:
 
 
 def notes() -> str:
-    return f"{peer_table.versions()} The fastest is in bold."
+    return f"{peer_table.versions()} {peer_table.pools()} The fastest is in bold."

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from . import oracles
 from .loop import stepper
 from .pairing import Paired, paired
-from .setting import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, WINDOWED, WINDOWS, conditions, program
 
 # the longest default, of LLVM's and Intel's runtimes, is 0.2
 SECONDS_OF_SPINNING = 0.25
@@ -115,7 +115,7 @@ def installed(name: str) -> list[str]:
 
 
 def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS),
-            step: str | None = None) -> dict[str, Paired]:
+            step: str | None = None, windows: int | None = None) -> dict[str, Paired]:
     """Each contender against the step that it stands beside, or against another one of
     `loop.stepper`'s, checked before it is timed."""
     results = {}
@@ -131,7 +131,8 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
         ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
         others = contender.has_pool or len(runtimes()) != 1
         pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
-        results[label] = paired(peer.run, ours, windows=_WINDOWS[name], pause=pause)
+        results[label] = paired(peer.run, ours, windows=windows or _WINDOWS[name],
+                                pause=pause)
     return results
 
 
@@ -153,6 +154,10 @@ def runtimes() -> set[str]:
     except OSError:
         return set()
     return set(re.findall(r"/\S*/lib(?:gomp|iomp5|omp)\b\S*", maps))
+
+
+def pools() -> str:
+    return f"OpenMP runtimes: {len(runtimes())}."
 
 
 def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)) -> list[str]:
@@ -177,19 +182,19 @@ def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS))
                     for reason, without in missing.items()]
 
 
-def versions(packages: Collection[str] = PACKAGES) -> str:
-    """Of peers' packages, behind the conditions of the run."""
+def versions(packages: Collection[str] = PACKAGES, ratios: str = WINDOWED) -> str:
+    """Of peers' packages, behind the conditions of the run and what its ratios are."""
     found = []
     for name in packages:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             found.append(f"{name} not installed")
-    return f"{conditions()} {', '.join(found)}; OpenMP runtimes: {len(runtimes())}."
+    return f"{conditions(ratios)} {', '.join(found)}."
 
 
 def notes() -> str:
-    return (f"{versions()} Each side takes "
+    return (f"{versions()} {pools()} Each side takes "
             "a gradient and a step: fisherkern's is named; a peer's is plain gradient "
             "descent where it stands beside backpropagation, L-BFGS excepted. The fastest peer "
             "beside each is in bold. Dense peers do the work of absent links too; where all "

@@ -25,6 +25,7 @@ from . import (
     partial_metric,
     peer_report,
     pictures,
+    repeated,
     roofline,
     scale,
     scaling,
@@ -97,7 +98,7 @@ def quick() -> Plan:
 
 
 def steps(plan: Plan) -> Part:
-    return Part({"steps": table.table(plan.names)}, {})
+    return Part({"steps": table.table(plan.names, 2 if plan.windows else repeated.RUNS)}, {})
 
 
 def peers(plan: Plan) -> Part:

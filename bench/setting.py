@@ -16,14 +16,15 @@ NAMES = {
     "W4": "irregular graph, 20,000 units, 159,488 edges, 64 samples, float32",
 }
 WINDOWS = {"W1": 41, "W2": 41, "W3": 15, "W4": 25}
+WINDOWED = "a ratio is the median over paired windows, with its 95 % interval"
 
 
-def conditions() -> str:
-    """What the figures depend on, in one line."""
+def conditions(ratios: str = WINDOWED) -> str:
+    """What the figures depend on and what their ratios are, in one line."""
     info = fk.config()
     versions = ", ".join(f"{name} {info[name]}" for name in ("fisherkern", "numpy", "scipy"))
     return (f"{processor()}, kernels for {info['isa']}, Python {info['python']}, {versions}. "
-            "Medians; a ratio is the median over paired windows, with its 95 % interval.")
+            f"Medians; {ratios}.")
 
 
 def processor() -> str:

@@ -16,10 +16,10 @@ import numpy as np
 
 from fisherkern.experiments.marks import add_target, between, update
 
-from . import oracles, peer_table
-from .loop import stepper
-from .pairing import Paired, paired
-from .setting import NAMES, WINDOWS, program
+from . import peer_table
+from .pairing import Paired
+from .repeated import RATIOS, RUNS, repeated
+from .setting import NAMES, program
 
 MARK = "table"
 STEPS = ("quasi-diagonal", "quasi-diagonal, mini-batch")
@@ -28,30 +28,23 @@ PEERS = {"scipy.sparse": ("scipy.sparse",),
 """Forms of each package, of which a row has the fastest."""
 
 
-def compare(name: str) -> dict[str, Paired | None]:
-    """Packages that are installed and steps of STEPS, each against backpropagation."""
-    found = peer_table.compare(name, 1, [label for forms in PEERS.values() for label in forms])
-    results: dict[str, Paired | None] = {}
-    for package, forms in PEERS.items():
-        there = [found[label] for label in forms if label in found]
-        results[package] = min(there, key=lambda result: result.ratio) if there else None
-    ours = stepper(oracles.workload(name), "backpropagation")
-    for step in STEPS:
-        oracles.check_step(name, step)
-        results[step] = paired(stepper(oracles.workload(name), step), ours, windows=WINDOWS[name])
-    return results
+def fastest(results: dict[str, Paired]) -> dict[str, Paired | None]:
+    """Of each package's forms, None where it is not installed."""
+    return {package: min((results[form] for form in forms if form in results),
+                         key=lambda result: result.ratio, default=None)
+            for package, forms in PEERS.items()}
 
 
-def table(names: Iterable[str] = NAMES) -> str:
+def table(names: Iterable[str] = NAMES, n_runs: int = RUNS) -> str:
     rows = ["| one step, one thread | backpropagation, µs | quasi-diagonal | mini-batches | "
             + " | ".join(PEERS) + " |", "|---|" + "--:|" * (3 + len(PEERS))]
-    for name in names:
-        results = compare(name)
-        measured = [result.b for result in results.values() if result is not None]
-        cells = [f"{1e6 * np.median(measured):,.0f}",
-                 *(str(results[column] or "not installed") for column in (*STEPS, *PEERS))]
+    labels = [label for forms in PEERS.values() for label in forms]
+    for name, results in repeated(names, labels, STEPS, n_runs).items():
+        columns = {step: results[step] for step in STEPS} | fastest(results)
+        cells = [f"{1e6 * np.median([result.b for result in results.values()]):,.0f}",
+                 *(str(result or "not installed") for result in columns.values())]
         rows.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", peer_table.versions(("torch", "numba"))])
+    return "\n".join([*rows, "", peer_table.versions(("torch", "numba"), RATIOS.format(n_runs))])
 
 
 _RATIO = re.compile(r"(\d+\.\d+) \((\d+\.\d+)-(\d+\.\d+)\)")
@@ -80,6 +73,11 @@ def _rows(text: str) -> list[list[str]]:
             if _RATIO.search(line) and line.startswith("|")]
 
 
+def _conditions(text: str) -> str:
+    """The last line, below the table."""
+    return text.strip().splitlines()[-1]
+
+
 def main() -> None:
     parser = program("table", __doc__)
     add_target(parser, MARK)
@@ -89,9 +87,11 @@ def main() -> None:
     new = table()
     update(given.update, MARK, new)
     if given.check is not None:
-        wrong = apart(between(Path(given.check).read_text(encoding="utf-8"), MARK), new)
+        old = between(Path(given.check).read_text(encoding="utf-8"), MARK)
+        wrong = apart(old, new)
         if wrong:
-            sys.exit("\n".join(["not as in the document:", *wrong]))
+            sys.exit("\n".join(["not as in the document:", *wrong, "", "the document's figures:",
+                                _conditions(old), "these figures:", _conditions(new)]))
         print("every interval meets that of the document")
 
 

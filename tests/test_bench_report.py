@@ -17,6 +17,7 @@ from bench import (
     peaks,
     peer_report,
     peer_table,
+    repeated,
     report,
     roofline,
     scaling,
@@ -146,6 +147,16 @@ def test_who_is_the_fastest():
                       and {"W1", "W2"} & set(peer_table.CONTENDERS[label].workloads)]
 
 
+def test_ratios_over_processes():
+    (name, found), = repeated.repeated(["W1"], ["scipy.sparse"], ["quasi-diagonal"], 2).items()
+    assert name == "W1"
+    assert list(found) == ["scipy.sparse", "quasi-diagonal"]
+    for result in found.values():
+        assert 0 < result.low <= result.ratio <= result.high
+    runs = [Paired(3e-3 * i, 2e-3, i, 0, 9) for i in (4, 1, 3, 2, 5, 7, 6)]
+    assert repeated.over_runs(runs) == (12e-3, 2e-3, 4, 1, 7)
+
+
 def test_tables_agree_where_intervals_meet():
     rows = ("| step | µs | a | b |", "|---|--:|--:|--:|", "| W | 10 | 2.00 (1.90-2.10) | none |",
             "| V | 10 | 2.00 (1.90-2.10) | 0.90 (0.85-0.95) |", "", "Medians 1.00 (0.90-1.10)")
@@ -161,8 +172,8 @@ def test_tables_agree_where_intervals_meet():
 
 def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(table, "NAMES", {"W1": "the first"})
-    monkeypatch.setattr(table, "compare", lambda name: dict.fromkeys(
-        (*table.PEERS, *table.STEPS), FASTER) | {"PyTorch": None})
+    monkeypatch.setattr(table, "repeated", lambda names, labels, steps, n_runs: dict.fromkeys(
+        names, dict.fromkeys(("scipy.sparse", "Numba", *steps), FASTER)))
     page = tmp_path / "page.md"
     page.write_text("<!-- table:start -->\n<!-- table:end -->\n")
     monkeypatch.setattr(sys, "argv", ["table", "--update", str(page)])

@@ -27,7 +27,7 @@ from fisherkern._validation import available_threads
 
 from .oracles import TOLERANCE
 from .pairing import Paired, paired
-from .peer_table import SECONDS_OF_SPINNING
+from .peer_table import SECONDS_OF_OTHERS, SECONDS_OF_SPINNING
 from .setting import program
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ STEPS = ("backpropagation", "quasi-diagonal", "quasi-diagonal, mini-batch", "uni
 WINDOWS, SECONDS = 31, 0.05
 # threads of one process that wait for work spin while the other is timed: with GCC's runtime for
 # some milliseconds, with others longer
-PAUSE = 0.05 if sys.platform == "linux" else SECONDS_OF_SPINNING
+PAUSE = SECONDS_OF_OTHERS if sys.platform == "linux" else SECONDS_OF_SPINNING
 TAIL = 25
 
 

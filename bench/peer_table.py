@@ -23,8 +23,8 @@ from .loop import stepper
 from .pairing import Paired, paired
 from .setting import NAMES, WINDOWED, WINDOWS, conditions, program
 
-# the longest default, of LLVM's and Intel's runtimes, is 0.2
-SECONDS_OF_SPINNING = 0.25
+# LLVM's and Intel's runtimes spin for 0.2 seconds, libgomp and XLA's pool for some milliseconds
+SECONDS_OF_SPINNING, SECONDS_OF_OTHERS = 0.25, 0.05
 PACKAGES = ("torch", "numba", "jax", "scikit-learn", "backpack-for-pytorch", "nngeometry",
             "curvlinops-for-pytorch")
 
@@ -129,11 +129,18 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
         oracles.check_step(trained, step or contender.beside, n_threads)
         peer = make(*oracles.workload(trained), **options)
         ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
-        others = contender.has_pool or len(runtimes()) != 1
-        pause = SECONDS_OF_SPINNING if n_threads > 1 and others else 0.0
         results[label] = paired(peer.run, ours, windows=windows or _WINDOWS[name],
-                                pause=pause)
+                                pause=pause(n_threads, contender.has_pool))
     return results
+
+
+def pause(n_threads: int, has_pool: bool) -> float:
+    """Seconds until no thread of another side spins."""
+    found = runtimes()
+    if n_threads == 1 or len(found) == 1 and not has_pool:
+        return 0.0
+    slow = not found or any(re.search(r"lib(?:iomp5|omp)\b", path) for path in found)
+    return SECONDS_OF_SPINNING if slow else SECONDS_OF_OTHERS
 
 
 def left_out(name: str) -> dict[str, str]:

@@ -25,11 +25,9 @@ from . import (
     partial_metric,
     peer_report,
     pictures,
-    repeated,
     roofline,
     scale,
     scaling,
-    table,
     time_to_accuracy,
 )
 from .setting import NAMES, WINDOWS, conditions, program
@@ -97,10 +95,6 @@ def quick() -> Plan:
                 time_to_accuracy.Length(range(1), 1, 1, 3))
 
 
-def steps(plan: Plan) -> Part:
-    return Part({"steps": table.table(plan.names, 2 if plan.windows else repeated.RUNS)}, {})
-
-
 def peers(plan: Plan) -> Part:
     names = plan.names if plan.windows else None
     results = peer_report.compare_all(plan.threads, names)
@@ -156,7 +150,7 @@ def kept(plan: Plan) -> Part:
 
 
 SECTIONS: dict[str, tuple[Callable[[Plan], Part], tuple[str, ...]]] = {
-    "steps": (steps, ("steps",)), "peers": (peers, ("peers", "verdict")),
+    "peers": (peers, ("peers", "verdict")),
     "accuracy": (accuracy, ("accuracy",)), "costs": (cost, ("costs",)),
     "partial": (partial, ("partial",)), "roofline": (roofs, ("roofline",)),
     "scaling": (sweeps, ("scaling",)), "scale": (sizes, ("scale",)), "memory": (kept, ("memory",)),
@@ -191,10 +185,12 @@ def write(document: Path, names: list[str], plan: Plan) -> None:
     """Measure sections and put each into its place; pictures lie beside the document."""
     text = start(document)
     document.parent.mkdir(parents=True, exist_ok=True)
+    document.write_text(text, encoding="utf-8")
     for name in names:
         begun = time.perf_counter()
         with at_most(plan.windows):
             part = SECTIONS[name][0](plan)
+        text = document.read_text(encoding="utf-8")  # it may have been edited in the meantime
         for mark, new in part.texts.items():
             text = replace(text, mark, new)
         for picture, figure in part.figures.items():

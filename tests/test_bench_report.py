@@ -101,7 +101,7 @@ def test_a_whole_document_measured(tmp_path):
 def test_errors_come_before_anything_is_measured(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text("no marks")
-    for arguments, message in ((["--document", str(page)], "the file must hold <!-- steps:start"),
+    for arguments, message in ((["--document", str(page)], "the file must hold <!-- peers:start"),
                                (["--quick"], "--quick needs a --document of its own"),
                                (["--only", "nothing"], "invalid choice")):
         monkeypatch.setattr(sys, "argv", ["report", *arguments])

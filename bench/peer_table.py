@@ -137,7 +137,7 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
 def pause(n_threads: int, has_pool: bool) -> float:
     """Seconds until no thread of another side spins."""
     found = runtimes()
-    if n_threads == 1 or len(found) == 1 and not has_pool:
+    if n_threads == 1 or (len(found) == 1 and not has_pool):
         return 0.0
     slow = not found or any(re.search(r"lib(?:iomp5|omp)\b", path) for path in found)
     return SECONDS_OF_SPINNING if slow else SECONDS_OF_OTHERS

@@ -1,7 +1,8 @@
-"""Steps of the peers, each in a group with fisherkern's step that it stands beside.
+"""Steps of the peers, each in a group with fisherkern's step that it stands beside, and with its
+backpropagation.
 
-Steps of the first order share the groups of `bench_quasi_diagonal`; steps with curvature have
-groups of their own.
+Steps of the first order share the groups of `bench_quasi_diagonal`; steps with curvature, and those
+that train all weights of the layers, have groups of their own.
 """
 
 import pytest
@@ -19,8 +20,8 @@ ENTRIES = [(label, *case) for label, contender in CONTENDERS.items()
            for case in CASES if case[0] in contender.workloads]
 
 
-def group(beside: str) -> str:
-    return "curvature step" if beside in CURVATURE else "step"
+def group(beside: str, on: str = "") -> str:
+    return "curvature step" if beside in CURVATURE else "step, all weights" if on else "step"
 
 
 @pytest.mark.parametrize(("label", "name", "n_threads"), ENTRIES)
@@ -33,18 +34,23 @@ def test_peer_step(benchmark, label, name, n_threads):
     peer = make(*oracles.workload(trained), **options)
     if isinstance(peer, Apart) and n_threads == 1:
         assert peer.share(20) < 1.1, "more than one thread"
-    measure(benchmark, group(contender.beside), name, n_threads, peer.run)
+    measure(benchmark, group(contender.beside, contender.on), name, n_threads, peer.run)
 
 
-@pytest.mark.parametrize("step", CURVATURE)
+@pytest.mark.parametrize("step", ["backpropagation", *CURVATURE])
 @pytest.mark.parametrize(("name", "n_threads"), [case for case in CASES
                                                  if case[0] in ("W2", "W2d")])
 def test_curvature_step(benchmark, step, name, n_threads):
-    net, X, Y = oracles.workload(name)
-    if not step.startswith("monte_carlo"):
-        moved = net.copy()
-        stepper((moved, X, Y), step, n_threads=n_threads, learning_rate=1.0)(1)
-        oracles.check(name, moved.theta - net.theta, CURVATURE[step]().direction(
-            *oracles.in_double(name)))
-    measure(benchmark, group(step), name, n_threads,
-            stepper((net, X, Y), step, n_threads=n_threads))
+    oracles.check_step(name, step, n_threads)
+    measure(benchmark, "curvature step", name, n_threads,
+            stepper(oracles.workload(name), step, n_threads=n_threads))
+
+
+@pytest.mark.parametrize("step", ["backpropagation", "Adam", "quasi-diagonal"])
+@pytest.mark.parametrize(("name", "n_threads"), [case for case in CASES
+                                                 if case[0] in ("W1", "W2", "W2d")])
+def test_step_of_all_weights(benchmark, step, name, n_threads):
+    dense = name + oracles.DENSE
+    oracles.check_step(dense, step, n_threads)
+    measure(benchmark, group(step, oracles.DENSE), name, n_threads,
+            stepper(oracles.workload(dense), step, n_threads=n_threads))

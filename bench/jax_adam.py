@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,12 +25,16 @@ class JaxAdam:
         p = [(jnp.asarray(layer.W.T), jnp.asarray(layer.b)) for layer in self._layers]
         zeros = [jax.tree.map(jnp.zeros_like, p) for _ in range(2)]
         self._state = (p, *zeros, jnp.zeros((), jnp.float32)), jax.random.key(0)
-        self._epoch = jax.jit(partial(_epoch, learning_rate), donate_argnums=0)
+        self._own_rate = self._rate = learning_rate
+        self._epoch = jax.jit(_epoch, donate_argnums=1)
 
     def run(self, n_epochs: int) -> None:
         for _ in range(n_epochs):
-            self._state = self._epoch(self._state, *self._data)
+            self._state = self._epoch(self._rate, self._state, *self._data)
         jax.block_until_ready(self._state[0])
+
+    def scale_rate(self, factor: float) -> None:
+        self._rate = factor * self._own_rate
 
     def theta(self) -> np.ndarray:
         w, b = zip(*jax.tree.map(np.asarray, self._state[0][0]), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -74,11 +75,16 @@ def own_adam(problem: Problem, rate: float) -> Learner:
 
 
 class _EachEpoch:
-    """A training that stops after each epoch."""
+    """A training that stops after each epoch; where it is annealed, the rate of each is that part
+    of its own which fisherkern's step size has of its own at the epoch's beginning."""
+
+    annealed = False
 
     def curve(self, n_epochs: int, score: Score) -> list[float]:
         scores = []
-        for _ in range(n_epochs):
+        for epoch in range(n_epochs):
+            if self.annealed:
+                self.scale_rate(math.cos(math.pi / 2 * epoch / n_epochs))
             self.next_epoch()
             scores.append(score(self.theta()))
         return scores
@@ -95,6 +101,7 @@ class _Torch(_EachEpoch):
         import torch
 
         self._peer, self._n_samples = peer, problem.y.size
+        self._rates = [group["lr"] for group in peer.torch_optimizer.param_groups]
         self._X, self._y = peer.prepared(problem.X, problem.y)
         self._drawn = torch.Generator().manual_seed(problem.seed)
 
@@ -107,6 +114,10 @@ class _Torch(_EachEpoch):
             for rows in drawn.split(BATCH):
                 self._peer.take(self._X[rows], self._y[rows])
                 self._peer.step()
+
+    def scale_rate(self, factor: float) -> None:
+        for group, rate in zip(self._peer.torch_optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = factor * rate
 
     def theta(self) -> np.ndarray:
         return self._peer.theta()
@@ -129,6 +140,9 @@ def torch_layers(problem: Problem, rate: float) -> Learner:
 class _Jax(_EachEpoch, Apart):
     form = "bench.jax_adam", "JaxAdam"
 
+    def scale_rate(self, factor: float) -> None:
+        self._ask("scale_rate", factor)
+
     def theta(self) -> np.ndarray:
         return self._ask("theta")
 
@@ -136,6 +150,15 @@ class _Jax(_EachEpoch, Apart):
 def jax_adam(problem: Problem, rate: float) -> Learner:
     """`jax_adam.JaxAdam` in a process of its own."""
     return _Jax(problem.net, problem.X, problem.y, rate)
+
+
+def annealed(make: Callable[[Problem, float], _EachEpoch]) -> Callable[[Problem, float], Learner]:
+    def made(problem: Problem, rate: float) -> Learner:
+        learner = make(problem, rate)
+        learner.annealed = True
+        return learner
+
+    return made
 
 
 class _Perceptron(_EachEpoch):

@@ -74,7 +74,8 @@ def measure(n_threads: int = 1, optimizer: str = QUASI_DIAGONAL) -> Memory:
 
 
 def check(memory: Memory, most: float = 90.0) -> None:
-    """Raise AssertionError where the run's peak is above `most` bytes per edge plus activities."""
+    """Raise AssertionError where the run's peak is above `most` bytes per edge and the rows of
+    one tile for each thread."""
     limit = most * memory.n_edges + memory.activities
     assert memory.peak <= limit, f"{memory.peak} bytes; at most {limit:.0f} are allowed: {memory}"
 

@@ -57,6 +57,12 @@ class Peaks(NamedTuple):
     reads: dict[str, float]
     rows: dict[str, float]
 
+    @property
+    def gathers(self) -> dict[str, float]:
+        """Bytes per second that the kernels' rows may come at: at random, from the first level in
+        any order."""
+        return self.reads | self.rows
+
 
 @cache
 def caches() -> dict[str, int]:

@@ -1,16 +1,13 @@
-"""Gradient steps of every installed peer beside fisherkern's, as text: who is the fastest."""
+"""Steps of every installed peer beside fisherkern's, as text: who is the fastest."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-import numpy as np
-
 from . import peer_table
 from .pairing import Paired
 from .workloads import WORKLOADS
 
-OURS = "fisherkern"
 METRIC_STEP = "quasi-diagonal"
 
 # those that take a gradient step, as backpropagation does, on the workload's network
@@ -25,18 +22,25 @@ Results = dict[tuple[str, int], Found]
 
 
 def compare_all(most_threads: int, names: Collection[str] | None = None,
-                labels: Collection[str] = PEERS) -> Results:
-    """`peer_table.compare` by workload and threads; a step of W1 is too short for two threads."""
-    found = {(name, n): peer_table.compare(name, n, labels)
-             for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
-             if (name, n) != ("W1", 2)}
+                windows: int | None = None) -> Results:
+    """`peer_table.compare` of every contender by workload and threads; a step of W1 is too short
+    for two threads."""
+    return {(name, n): peer_table.compare(name, n, windows=windows)
+            for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
+            if (name, n) != ("W1", 2)}
+
+
+def of(results: Results, labels: Collection[str]) -> Results:
+    """The cases that have some of these labels, with these alone."""
+    found = {case: {label: result for label, result in found.items() if label in labels}
+             for case, found in results.items()}
     return {case: results for case, results in found.items() if results}
 
 
-def compare_metric(results: Results) -> Results:
-    """The fastest peer of each case again, beside the step with the metric."""
-    return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP)
-            for case, found in results.items()}
+def compare_metric(results: Results, windows: int | None = None) -> Results:
+    """The fastest plain peer of each case again, beside the step with the metric."""
+    return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP, windows)
+            for case, found in of(results, PEERS).items()}
 
 
 def fastest_peer(found: Found) -> str:
@@ -68,41 +72,30 @@ def named(case: tuple[str, int]) -> str:
     return f"{name}, {n_threads} thread{'s' * (n_threads > 1)}"
 
 
-def rows(case: tuple[str, int], found: Found) -> list[str]:
-    """fisherkern, then its peers, the fastest in bold; both where they are level."""
-    best, (name, n_threads) = fastest_peer(found), case
-    bold = {"faster": {OURS}, "slower": {best}, "level": {OURS, best}}[standing(found)]
-
-    def row(label: str, threads: int, seconds: float, ratio: str) -> str:
-        mark = "**" * (label in bold)
-        return (f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
-                f"| {mark}{1e6 * seconds:,.0f}{mark} | {ratio} |")
-
-    ours = float(np.median([result.b for result in found.values()]))
-    return [row(OURS, n_threads, ours, "1"),
-            *(row(label, n_threads if peer_table.CONTENDERS[label].has_threads else 1, result.a,
-                  str(result)) for label, result in found.items())]
-
-
-def text(results: Results, metric: Results, dense: Results) -> str:
-    """Table, sentences for each workload, conditions."""
-    lines = ["| workload | threads | who | its threads | a step, µs | time / fisherkern's |",
-             "|---|--:|---|--:|--:|--:|"]
-    for case, found in results.items():
-        lines += rows(case, found)
-    return "\n".join([*lines, "", *(sentence(*item) for item in results.items()), "",
-                      *(sentence(*item, METRIC_STEP) for item in metric.items()), "",
-                      *(sentence((f"all weights of {name}'s layers", n), found)
-                        for (name, n), found in dense.items()), "", notes()])
+def text(results: Results, metric: Results) -> str:
+    """Table, sentences for each workload, who is missing, conditions."""
+    names = dict.fromkeys(name for name, _ in results)
+    lines = [line for (name, n), found in results.items()
+             for line in peer_table.rows(name, n, found)]
+    absent = filter(None, map(peer_table.missing, names))
+    return "\n".join([
+        *peer_table.HEAD, *lines, "",
+        *(sentence(*item) for item in of(results, PEERS).items()), "",
+        *(sentence(*item, METRIC_STEP) for item in metric.items()), "",
+        *(sentence((f"all weights of {name}'s layers", n), found)
+          for (name, n), found in of(results, DENSE).items()), "",
+        *(f"{line}\n" for line in absent), notes()])
 
 
-def verdict(results: Results, metric: Results, dense: Results) -> str:
+def verdict(results: Results, metric: Results) -> str:
     """Where fisherkern is the fastest, where not, and who was not there."""
     lines = ["A case is a workload and a number of threads; what peers take is a plain gradient "
-             "step in both."]
-    for step, found in (("gradient", results), (METRIC_STEP, metric)):
+             "step in both. Ratios are those of one process: within a tenth of 1, another one may "
+             "turn them round."]
+    for step, found in (("gradient", of(results, PEERS)), (METRIC_STEP, metric)):
         lines += ["", *_verdict(step, found)]
-    slower = [named(case) for case, found in dense.items() if standing(found) == "slower"]
+    slower = [named(case) for case, found in of(results, DENSE).items()
+              if standing(found) == "slower"]
     if slower:
         lines += ["", "On **dense** networks of the same layers a library for these is faster in: "
                   f"{'; '.join(slower)}."]
@@ -127,11 +120,13 @@ def _verdict(step: str, results: Results) -> list[str]:
 
 
 def absent(results: Results) -> list[str]:
-    """Peers that are made for one of these workloads and were not found."""
-    return [label for label in PEERS
-            if any(name in peer_table.CONTENDERS[label].workloads and label not in found
+    """Contenders that are made for one of these workloads and were not found."""
+    return [label for label, contender in peer_table.CONTENDERS.items()
+            if any(name in contender.workloads and label not in found
                    for (name, _), found in results.items())]
 
 
 def notes() -> str:
-    return f"{peer_table.versions()} {peer_table.pools()} The fastest is in bold."
+    return (f"{peer_table.versions()} {peer_table.pools()} The fastest of those beside the same "
+            "step on the same network is in bold. W1 has one thread alone: its steps are too short "
+            "for two.")

@@ -30,7 +30,6 @@ PACKAGES = ("torch", "numba", "jax", "scikit-learn", "backpack-for-pytorch", "nn
 
 
 COMPARED = NAMES | {"W2d": "the second with a dense last layer, 70,000 edges"}
-_WINDOWS = WINDOWS | {"W2d": WINDOWS["W2"]}
 _DENSE = ("W1", "W2", "W2d")
 _LAYERED = (*_DENSE, "W3")
 _SOFTMAX = ("W2", "W2d")
@@ -40,10 +39,10 @@ _NO_DENSE = "dense, W3 has 470 million weights; W4 has no layers"
 class Contender(NamedTuple):
     """A class of a module here, and what it is compared on.
 
-    `has_threads`: whether it takes a number of them, and `has_pool`, whether they are others than
-    OpenMP's. `on` is what `oracles.workload` wants behind the name for the network that both
-    train, `beside` fisherkern's step that it is timed against, by `loop.stepper`. `otherwise` says
-    why the other workloads are left out.
+    `has_threads`: whether it takes a number of them to advantage, and `has_pool`, whether they are
+    others than OpenMP's. `on` is what `oracles.workload` wants behind the name for the network
+    that both train, `beside` fisherkern's step that it is timed against, by `loop.stepper`.
+    `otherwise` says why the other workloads are left out.
     """
 
     module: str
@@ -61,8 +60,8 @@ def _torch(module: str, name: str, **others) -> Contender:
     return Contender(module, name, package="torch", **others)
 
 
-def _jax(name: str, *workloads: str, otherwise: str) -> Contender:
-    return Contender("jax_peers", name, True, workloads, "jax", True, otherwise=otherwise)
+def _jax(name: str, *workloads: str, otherwise: str, has_threads: bool = True) -> Contender:
+    return Contender("jax_peers", name, has_threads, workloads, "jax", True, otherwise=otherwise)
 
 
 def _curvature(package: str, name: str, beside: str) -> Contender:
@@ -78,7 +77,9 @@ CONTENDERS = {
     "torch, embedding_bag": _torch("torch_peers", "EmbeddingBagPeer"),
     "Numba": Contender("numba_peer", "NumbaPeer", package="numba"),
     "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="W4 would be 227 matrices"),
-    "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="W4 is taken by levels"),
+    # with two threads XLA takes two to three times as long as with one
+    "JAX, gather": _jax("GatherPeer", *_LAYERED, otherwise="W4 is taken by levels",
+                        has_threads=False),
     "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="for irregular graphs: W4"),
     "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_NO_DENSE),
     "torch, dense and masked, autograd": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
@@ -129,7 +130,7 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
         oracles.check_step(trained, step or contender.beside, n_threads)
         peer = make(*oracles.workload(trained), **options)
         ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
-        results[label] = paired(peer.run, ours, windows=windows or _WINDOWS[name],
+        results[label] = paired(peer.run, ours, windows=windows or WINDOWS[name],
                                 pause=pause(n_threads, contender.has_pool))
     return results
 
@@ -167,26 +168,35 @@ def pools() -> str:
     return f"OpenMP runtimes: {len(runtimes())}."
 
 
-def rows(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS)) -> list[str]:
-    results, fastest = compare(name, n_threads, labels), {}
+HEAD = ("| workload | threads | peer | its threads | peer, µs | fisherkern's step "
+        "| fisherkern, µs | peer / fisherkern |", "|---|--:|---|--:|--:|---|--:|--:|")
+
+
+def rows(name: str, n_threads: int, results: dict[str, Paired]) -> list[str]:
+    """Of a Markdown table, the fastest peer beside each step on each network in bold."""
+    fastest: dict[tuple[str, str], float] = {}
     for label, result in results.items():
-        beside = CONTENDERS[label].beside
-        if result.ratio < getattr(results.get(fastest.get(beside)), "ratio", math.inf):
-            fastest[beside] = label
+        key = CONTENDERS[label].beside, CONTENDERS[label].on
+        fastest[key] = min(result.ratio, fastest.get(key, math.inf))
     lines = []
     for label, result in results.items():
         contender = CONTENDERS[label]
         threads = n_threads if contender.has_threads else 1
-        mark = "**" if fastest[contender.beside] == label else ""
+        mark = "**" if fastest[contender.beside, contender.on] == result.ratio else ""
         lines.append(f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
                      f"| {1e6 * result.a:,.0f} | {contender.beside} | {1e6 * result.b:,.0f} "
                      f"| {mark}{result}{mark} |")
-    missing: dict[str, list[str]] = {}
+    return lines
+
+
+def missing(name: str, labels: Collection[str] = tuple(CONTENDERS)) -> str:
+    """A sentence of the contenders that a workload does not have, with the reasons."""
+    without: dict[str, list[str]] = {}
     for label, reason in left_out(name).items():
         if label in labels:
-            missing.setdefault(reason, []).append(label)
-    return lines + [f"| {name} | {n_threads} | {'; '.join(without)} | | | | | left out: {reason} |"
-                    for reason, without in missing.items()]
+            without.setdefault(reason, []).append(label)
+    parts = [f"{', '.join(found)} ({reason})" for reason, found in without.items()]
+    return f"Left out on {name}: {'; '.join(parts)}." if parts else ""
 
 
 def versions(packages: Collection[str] = PACKAGES, ratios: str = WINDOWED) -> str:
@@ -215,12 +225,13 @@ def main() -> None:
     parser.add_argument("--peers", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS),
                         metavar="LABEL", help="labels as in the table; all without this")
     arguments = parser.parse_args()
-    print("| workload | threads | peer | its threads | peer, µs | fisherkern's step "
-          "| fisherkern, µs | peer / fisherkern |", "|---|--:|---|--:|--:|---|--:|--:|", sep="\n")
+    print(*HEAD, sep="\n")
     for name in arguments.workloads:
         for n_threads in arguments.threads:
-            print(*rows(name, n_threads, arguments.peers), sep="\n", flush=True)
-    print(f"\n{notes()}")
+            results = compare(name, n_threads, arguments.peers)
+            print(*rows(name, n_threads, results), sep="\n", flush=True)
+    print("", *filter(None, (missing(name, arguments.peers) for name in arguments.workloads)),
+          "", notes(), sep="\n")
 
 
 if __name__ == "__main__":

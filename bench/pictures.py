@@ -85,7 +85,7 @@ def roofline(points: list[Point], limits: dict[int, Peaks]) -> Any:
     for ax, (n_threads, peaks) in zip(axes, limits.items(), strict=True):
         here = [p for p in points if p.threads == n_threads]
         top = max(peaks.flops.values())
-        for level, rate in peaks.reads.items():
+        for level, rate in peaks.gathers.items():
             ax.plot(x, np.minimum(x * rate, top) / 1e9, color=ROOFS.get(level, "0.5"),
                     linewidth=1, label=f"{level}, {rate / 1e9:.0f} GB/s")
         for dtype in sorted({p.dtype for p in here}):

@@ -15,8 +15,8 @@ from .pairing import Paired, median_interval, paired
 from .setting import WINDOWS
 
 RUNS = 7
-RATIOS = ("a ratio is the median over {} processes of what their paired windows have as median, "
-          "with its 95 % interval")
+RATIOS = ("a ratio is that of paired windows, the median of {} processes, with an interval of at "
+          "least 95 % over the processes")
 
 
 def repeated(names: Iterable[str], labels: Collection[str], steps: Collection[str],

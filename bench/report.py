@@ -11,8 +11,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ from . import (
     scaling,
     time_to_accuracy,
 )
-from .setting import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, conditions, program
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 NOT_YET = "Not measured yet."
@@ -96,12 +95,12 @@ def quick() -> Plan:
 
 
 def peers(plan: Plan) -> Part:
-    names = plan.names if plan.windows else None
-    results = peer_report.compare_all(plan.threads, names)
-    found = (results, peer_report.compare_metric(results),
-             peer_report.compare_all(plan.threads, names, peer_report.DENSE))
-    texts = {"peers": peer_report.text(*found), "verdict": peer_report.verdict(*found)}
-    return Part(texts, {"peers": pictures.peers(results)})
+    results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None,
+                                      plan.windows)
+    metric = peer_report.compare_metric(results, plan.windows)
+    return Part({"peers": peer_report.text(results, metric),
+                 "verdict": peer_report.verdict(results, metric)},
+                {"peers": pictures.peers(peer_report.of(results, peer_report.PEERS))})
 
 
 def accuracy(plan: Plan) -> Part:
@@ -158,18 +157,6 @@ SECTIONS: dict[str, tuple[Callable[[Plan], Part], tuple[str, ...]]] = {
 """What measures a section, and its marks in the document."""
 
 
-@contextmanager
-def at_most(windows: int | None) -> Iterator[None]:
-    """Fewer windows for the tables that take theirs from `setting.WINDOWS`."""
-    before = dict(WINDOWS)
-    if windows:
-        WINDOWS.update(dict.fromkeys(WINDOWS, windows))
-    try:
-        yield
-    finally:
-        WINDOWS.update(before)
-
-
 def start(document: Path) -> str:
     """The document's text, or that of an empty one; ValueError where a mark is missing."""
     is_new = not document.exists()
@@ -188,8 +175,8 @@ def write(document: Path, names: list[str], plan: Plan) -> None:
     document.write_text(text, encoding="utf-8")
     for name in names:
         begun = time.perf_counter()
-        with at_most(plan.windows):
-            part = SECTIONS[name][0](plan)
+        part = SECTIONS[name][0](plan)
+        print(*part.texts.values(), sep="\n\n", flush=True)  # not lost if the document is
         text = document.read_text(encoding="utf-8")  # it may have been edited in the meantime
         for mark, new in part.texts.items():
             text = replace(text, mark, new)

@@ -3,8 +3,10 @@
 Work is counted from the network as docs/methods.md, Costs, counts it, and so are reads:
 
 * rows: the inner loops read, for each edge and sample, the activity of the source (forward), the
-  signals of the target (backward; value, and modulus where there is one) and the activity again
-  (sums over samples). They come from a cache or memory; which one depends on the network.
+  signals of the target (backward, but for edges out of inputs; value, and modulus where there is
+  one) and the activity again (sums over samples). Where sums are taken by sources, they are those
+  of the target's signals just read, of all edges, and nothing is read again. Rows come from a cache
+  or memory; which one depends on the network.
 * edges: indices, weights and sums of each edge, once per step at least (a tile of 16 to 64 samples
   at a time, so up to that many times less often than rows).
 
@@ -15,6 +17,8 @@ the rates achieved are lower bounds.
 from __future__ import annotations
 
 from typing import NamedTuple
+
+import numpy as np
 
 from fisherkern import Network
 from fisherkern._validation import available_threads
@@ -42,8 +46,15 @@ class Counts(NamedTuple):
         return self.flops / (self.row_bytes + self.edge_bytes)
 
 
-def counts(net: Network, step: str, n_samples: int) -> Counts:
-    """Work and reads of a step of STEPS; edges out of inputs are not visited backward."""
+def by_source(net: Network, X: np.ndarray, Y: np.ndarray, step: str) -> bool:
+    """Whether a step takes its sums in the backward pass."""
+    signals, statistics = {"backpropagation": ("values", "none"),
+                           "quasi-diagonal": ("values_modulus", "quasi_diagonal")}[step]
+    return net._pass("statistics", X, Y, 1, signals, statistics).form == "by source"
+
+
+def counts(net: Network, step: str, n_samples: int, by_source: bool = False) -> Counts:
+    """Work and reads of a step of STEPS."""
     has_metric = {"backpropagation": False, "quasi-diagonal": True}[step]
     n, size = net.n_edges, net.dtype.itemsize
     inner = int((net.edges[:, 0] >= net.n_inputs).sum())
@@ -51,12 +62,14 @@ def counts(net: Network, step: str, n_samples: int) -> Counts:
     per_sample = (4 + 4 * has_metric) * n + (2 + 2 * has_metric) * inner
     # the update of theta; with a metric the direction
     per_step = (2 + 20 * has_metric) * n
-    rows = 2 * n + (1 + has_metric) * inner
+    rows = n + (1 + has_metric) * n if by_source else 2 * n + (1 + has_metric) * inner
     sums = 1 + 2 * has_metric
     # forward; sums, written and read again; theta, read and written
     edges = n * ((size + INDEX) + (INDEX + 2 * sums * size) + 2 * size)
     # the weights in the order of the backward pass: written through an index, then read
     edges += inner * (2 * (size + INDEX) + size)
+    if by_source:  # sums into theta's order
+        edges += sums * n * (INDEX + 2 * size)
     return Counts(n_samples * per_sample + per_step, n_samples * rows * size, edges)
 
 
@@ -81,8 +94,9 @@ class Point(NamedTuple):
         return (self.counts.row_bytes + self.counts.edge_bytes) / self.seconds
 
     def level(self, limits: Peaks) -> str:
-        """The slowest level whose measured bandwidth, in order, is at least the one achieved."""
-        enough = [name for name, rate in limits.reads.items() if rate >= self.bytes]
+        """The slowest level whose measured bandwidth, of rows at random, is at least the one
+        achieved."""
+        enough = [name for name, rate in limits.gathers.items() if rate >= self.bytes]
         return enough[-1] if enough else "none"
 
 
@@ -93,7 +107,8 @@ def points(name: str, n_threads: int, windows: int | None = None) -> list[Point]
         oracles.check_step(name, step, n_threads)
     plain, metric = (stepper((net, X, Y), step, n_threads=n_threads) for step in STEPS)
     result = paired(plain, metric, windows=windows or WINDOWS[name])
-    return [Point(name, step, n_threads, net.dtype.name, counts(net, step, len(X)), seconds)
+    return [Point(name, step, n_threads, net.dtype.name,
+                  counts(net, step, len(X), by_source(net, X, Y, step)), seconds)
             for step, seconds in zip(STEPS, result[:2], strict=True)]
 
 

@@ -65,8 +65,8 @@ class Found(NamedTuple):
 def sweeps(n_threads: int, large: bool = False) -> dict[str, list[Size]]:
     """Sizes by what changes."""
     edges = [*EDGES, LARGE] if large else EDGES
-    return {"edges": [Size(n, threads=n_threads, windows=11 if n < LARGE else 3) for n in edges],
-            "batch": [Size(100_000, batch=n) for n in BATCHES],
+    return {"edges": [Size(n, threads=n_threads, windows=11 if n < LARGE else 6) for n in edges],
+            "batch": [Size(100_000, batch=n, threads=n_threads) for n in BATCHES],
             "fan_in": [Size(1_000_000, fan_in=n) for n in FAN_INS]}
 
 

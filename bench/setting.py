@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ NAMES = {
     "W3": "8 layers of 8192, fan-in 16, 918,528 edges, 64 samples, float32",
     "W4": "irregular graph, 20,000 units, 159,488 edges, 64 samples, float32",
 }
-WINDOWS = {"W1": 41, "W2": 41, "W3": 15, "W4": 25}
+WINDOWS = {"W1": 41, "W2": 41, "W2d": 41, "W3": 15, "W4": 25}
 WINDOWED = "a ratio is the median over paired windows, with its 95 % interval"
 
 
@@ -23,7 +24,8 @@ def conditions(ratios: str = WINDOWED) -> str:
     """What the figures depend on and what their ratios are, in one line."""
     info = fk.config()
     versions = ", ".join(f"{name} {info[name]}" for name in ("fisherkern", "numpy", "scipy"))
-    return (f"{processor()}, kernels for {info['isa']}, Python {info['python']}, {versions}. "
+    return (f"{processor()}, {os.cpu_count()} processors, {platform.system()}, kernels for "
+            f"{info['isa']}, Python {info['python']}, {versions}. "
             f"Medians; {ratios}.")
 
 

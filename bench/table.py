@@ -35,16 +35,32 @@ def fastest(results: dict[str, Paired]) -> dict[str, Paired | None]:
             for package, forms in PEERS.items()}
 
 
+def plainly(found: dict[str, dict[str, Paired]]) -> str:
+    """Where a package's plain step is faster, by intervals that do not meet."""
+    faster: dict[str, list[str]] = {"backpropagation": [], "quasi-diagonal": []}
+    for name, results in found.items():
+        lows = {"backpropagation": 1.0, "quasi-diagonal": results["quasi-diagonal"].low}
+        for step, low in lows.items():
+            peers = [package for package, result in fastest(results).items()
+                     if result and result.high < low]
+            if peers:
+                faster[step].append(f"{NAMES[name].partition(',')[0]} ({' and '.join(peers)})")
+    return "\n".join(f"A peer's plain step is faster than this library's {step} on: "
+                     f"{'; '.join(where) or 'none of these'}." for step, where in faster.items())
+
+
 def table(names: Iterable[str] = NAMES, n_runs: int = RUNS) -> str:
     rows = ["| one step, one thread | backpropagation, µs | quasi-diagonal | mini-batches | "
             + " | ".join(PEERS) + " |", "|---|" + "--:|" * (3 + len(PEERS))]
     labels = [label for forms in PEERS.values() for label in forms]
-    for name, results in repeated(names, labels, STEPS, n_runs).items():
+    found = repeated(names, labels, STEPS, n_runs)
+    for name, results in found.items():
         columns = {step: results[step] for step in STEPS} | fastest(results)
         cells = [f"{1e6 * np.median([result.b for result in results.values()]):,.0f}",
                  *(str(result or "not installed") for result in columns.values())]
         rows.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
-    return "\n".join([*rows, "", peer_table.versions(("torch", "numba"), RATIOS.format(n_runs))])
+    return "\n".join([*rows, "", plainly(found), "",
+                      peer_table.versions(("torch", "numba"), RATIOS.format(n_runs))])
 
 
 _RATIO = re.compile(r"(\d+\.\d+) \((\d+\.\d+)-(\d+\.\d+)\)")

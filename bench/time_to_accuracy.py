@@ -48,30 +48,37 @@ DATA = {
 
 
 class Method(NamedTuple):
-    """`make(problem, rate)`; `rates` are those tried, None where there is none to choose."""
+    """`make(problem, rate)`; `rates` are those tried, None where there is none to choose. A method
+    that is annealed trains for as many epochs as fisherkern."""
 
     make: Callable[[Problem, float | None], Learner]
     package: str = "numpy"
     rates: tuple[float | None, ...] = RATES
+    annealed: bool = False
 
 
 OURS = "fisherkern, quasi-diagonal"
-_OURS = {OURS: Method(learners.quasi_diagonal, rates=(None,)),
-         "fisherkern, Adam": Method(learners.own_adam)}
+OWN_ADAM = "fisherkern, Adam"
+_OURS = {OURS: Method(learners.quasi_diagonal, rates=(None,), annealed=True),
+         OWN_ADAM: Method(learners.own_adam)}
 METHODS = {
     "sparse": _OURS | {
         "torch Adam, sparse by hand": Method(learners.torch_sparse, "torch"),
+        "torch Adam, sparse by hand, annealed": Method(
+            learners.annealed(learners.torch_sparse), "torch", annealed=True),
         "torch Adam, masked layers": Method(learners.torch_layers, "torch")},
     "dense": _OURS | {
         "JAX Adam, compiled epochs": Method(learners.jax_adam, "jax"),
+        "JAX Adam, compiled epochs, annealed": Method(
+            learners.annealed(learners.jax_adam), "jax", annealed=True),
         "torch Adam": Method(learners.torch_layers, "torch"),
         "scikit-learn MLP": Method(learners.perceptron, "sklearn")},
 }
 
 
 class Length(NamedTuple):
-    """How many splits; epochs of fisherkern's schedule, which is the command line's, and of the
-    peers; pairs of windows."""
+    """How many splits; epochs of fisherkern's schedule, which is the command line's, and of
+    methods with a constant rate; pairs of windows."""
 
     seeds: range = range(5)
     epochs: int = 15
@@ -111,7 +118,7 @@ def problem(data: str, kind: str, seed: int) -> tuple[Problem, learners.Score]:
 
 def curves(data: str, kind: str, method: Method, length: Length) -> dict[float | None, np.ndarray]:
     """(n_seeds, n_epochs) accuracies by rate."""
-    n_epochs = length.epochs if method.rates == (None,) else length.peers_epochs
+    n_epochs = length.epochs if method.annealed else length.peers_epochs
     found = {}
     for rate in method.rates:
         rows = []
@@ -201,8 +208,8 @@ def _cell(found: Found, level: float, rates: tuple[float | None, ...]) -> str:
 
 
 def sentences(results: Results) -> str:
-    """fisherkern's time to the accuracies beside that of the fastest other method, without and
-    with a choice of its rate."""
+    """fisherkern's time to the accuracies beside that of the fastest other library's method and of
+    its own Adam, without and with a choice of their rates."""
     lines = []
     for (data, kind), methods in results.items():
         for level in DATA[data].levels:
@@ -214,18 +221,19 @@ def _standing(methods: dict[str, Found], level: float) -> str:
     own = methods[OURS].best(level, (None,))
     if own is None:
         return f"{OURS}, did not reach it"
-    seconds = own[0] * methods[OURS].epoch.a
-    parts = [f"{OURS}, {seconds:.3g} s"]
+    parts = [f"{OURS}, {own[0] * methods[OURS].epoch.a:.3g} s"]
     for how, chosen in (("untuned", lambda found: (UNTUNED,)),
                         ("best of its rates", lambda found: tuple(found.curves))):
         # an epoch's ratio is paired, its two times are not
         ratios = {label: best[0] * found.epoch.ratio / own[0] for label, found in methods.items()
                   if label != OURS and (best := found.best(level, chosen(found)))}
-        if not ratios:
-            parts.append(f"no other, {how}, reached it")
-            continue
-        label = min(ratios, key=ratios.__getitem__)
-        parts.append(f"the fastest other, {how}, {label}, {ratios[label]:.2g} times as long")
+        own_adam = ratios.pop(OWN_ADAM, None)
+        label = min(ratios, key=ratios.__getitem__, default=None)
+        parts.append(f"of other libraries, {how}, none reached it" if label is None else
+                     f"the fastest of other libraries, {how}, {label}, {ratios[label]:.2g} times "
+                     "as long")
+        if own_adam is not None:
+            parts[-1] += f" ({OWN_ADAM}, {own_adam:.2g} times)"
     return "; ".join(parts)
 
 

@@ -62,7 +62,7 @@ class TorchDensePeer:
         self._net, self._n_threads, self._layers = net, n_threads, layers(net)
         self.model = module(self._layers, net.interpretation)
         self.take(*self.prepared(X, Y))
-        self._optimizer = self.optimizer(learning_rate)
+        self.torch_optimizer = self.optimizer(learning_rate)
         for linear, layer in zip(linears(self.model), self._layers, strict=True):
             if not (layer.links == 1).all():
                 linear.weight.register_post_accumulate_grad_hook(_times(layer.links))
@@ -106,9 +106,9 @@ class TorchDensePeer:
             self.step()
 
     def step(self) -> None:
-        self._optimizer.zero_grad()
+        self.torch_optimizer.zero_grad()
         self.loss().backward()
-        self._optimizer.step()
+        self.torch_optimizer.step()
 
 
 class DenseAdamPeer(TorchDensePeer):

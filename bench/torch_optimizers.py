@@ -30,7 +30,7 @@ class SGDPeer:
             form.run(_TRIAL)
         self._form = min(forms, key=lambda form: elapsed(form.run, _TRIAL))
         self._parameter = self._form.parameter()
-        self._optimizer = self.optimizer(learning_rate)
+        self.torch_optimizer = self.optimizer(learning_rate)
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD([self._parameter], lr=learning_rate, fused=True)
@@ -56,7 +56,7 @@ class SGDPeer:
 
     def step(self) -> None:
         self._form.update_gradient()
-        self._optimizer.step()
+        self.torch_optimizer.step()
 
 
 class AdamPeer(SGDPeer):
@@ -104,7 +104,7 @@ class LBFGSPeer(SGDPeer):
         torch.set_num_threads(self._n_threads)
         n_steps, self._to_fill = n_steps + self._to_fill, 0
         for _ in range(n_steps):
-            self._optimizer.step(self._closure)
+            self.torch_optimizer.step(self._closure)
 
     def _closure(self) -> torch.Tensor:
         self._form.update_gradient()

@@ -223,7 +223,7 @@ cdef class Pass:
 
     def _sums_by_source(self, int tile):
         cdef PassView* v = &self.view
-        rows = v.dag.n_units * tile * v.itemsize * (1 + v.rows)
+        cdef int64_t rows = <int64_t>v.dag.n_units * tile * v.itemsize * (1 + v.rows)
         if v.statistics == FK_NO_METRIC:
             rows *= min((v.n_samples + tile - 1) // tile, SOURCE_TILES)
         return (v.stage == STATISTICS and not v.shared

@@ -82,7 +82,7 @@ class DiagGGNPeer(TorchDensePeer):
                                value=-self._rate)
 
     def _backward(self) -> None:
-        self._optimizer.zero_grad()
+        self.torch_optimizer.zero_grad()
         with _quiet(), backpack(self._extension):
             self.loss().backward()
 

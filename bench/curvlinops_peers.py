@@ -45,7 +45,7 @@ class KFACPeer(TorchDensePeer):
         """Preconditioned steps."""
         torch.set_num_threads(self._n_threads)
         for _ in range(n_steps):
-            self._optimizer.zero_grad()
+            self.torch_optimizer.zero_grad()
             self.loss().backward()
             inverse = KFACInverseLinearOperator(self.operator(), damping=CURVATURE_DAMPING,
                                                 use_heuristic_damping=True)

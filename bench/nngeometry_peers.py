@@ -83,7 +83,7 @@ class QuasiDiagonalPeer(TorchDensePeer):
         """Preconditioned steps."""
         torch.set_num_threads(self._n_threads)
         for _ in range(n_steps):
-            self._optimizer.zero_grad()
+            self.torch_optimizer.zero_grad()
             self.loss().backward()
             matrix = self.matrix()
             collection = matrix.generator.layer_collection

@@ -1,4 +1,5 @@
-"""Output activities of one batch: `Network.forward` and the peers, beside backpropagation."""
+"""Output activities of one batch: `Network.forward` and the peers; `bench_gradient` adds
+backpropagation to their groups."""
 
 import pytest
 
@@ -12,14 +13,6 @@ def test_fisherkern(benchmark, name, n_threads):
     net, X, _ = oracles.workload(name)
     oracles.check(name, net.forward(X, n_threads=n_threads), oracles.outputs(name))
     measure(benchmark, "forward", name, n_threads, repeated(net.forward, X, n_threads=n_threads))
-
-
-@pytest.mark.parametrize(("name", "n_threads"), CASES)
-def test_fisherkern_backpropagation(benchmark, name, n_threads):
-    net, X, Y = oracles.workload(name)
-    oracles.check(name, net.gradient(X, Y, n_threads=n_threads), oracles.gradient(name))
-    measure(benchmark, "forward", name, n_threads,
-            repeated(net.gradient, X, Y, n_threads=n_threads))
 
 
 @pytest.mark.parametrize(("name", "n_threads"), CASES)

@@ -7,11 +7,12 @@ from .peers import DensePeer, SparsePeer
 from .timing import CASES, measure, repeated
 
 
+@pytest.mark.parametrize("group", ["gradient", "forward"])
 @pytest.mark.parametrize(("name", "n_threads"), CASES)
-def test_fisherkern_gradient(benchmark, name, n_threads):
+def test_fisherkern_gradient(benchmark, name, n_threads, group):
     net, X, Y = oracles.workload(name)
     oracles.check(name, net.gradient(X, Y, n_threads=n_threads), oracles.gradient(name))
-    measure(benchmark, "gradient", name, n_threads,
+    measure(benchmark, group, name, n_threads,
             repeated(net.gradient, X, Y, n_threads=n_threads))
 
 

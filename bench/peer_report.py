@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from . import peer_table
 from .pairing import Paired
+from .setting import cases
 from .workloads import WORKLOADS
 
 METRIC_STEP = "quasi-diagonal"
@@ -23,11 +24,9 @@ Results = dict[tuple[str, int], Found]
 
 def compare_all(most_threads: int, names: Collection[str] | None = None,
                 windows: int | None = None) -> Results:
-    """`peer_table.compare` of every contender by workload and threads; a step of W1 is too short
-    for two threads."""
-    return {(name, n): peer_table.compare(name, n, windows=windows)
-            for name in (names or WORKLOADS) for n in range(1, most_threads + 1)
-            if (name, n) != ("W1", 2)}
+    """`peer_table.compare` of every contender by workload and threads."""
+    return {case: peer_table.compare(*case, windows=windows)
+            for case in cases(names or WORKLOADS, most_threads)}
 
 
 def of(results: Results, labels: Collection[str]) -> Results:
@@ -106,15 +105,15 @@ def verdict(results: Results, metric: Results) -> str:
 
 
 def _verdict(step: str, results: Results) -> list[str]:
-    cases = {how: [named(case) for case, found in results.items() if standing(found) == how]
+    found = {how: [named(case) for case, found in results.items() if standing(found) == how]
              for how in ("faster", "level", "slower")}
-    lines = [f"fisherkern's {step} step is faster than every peer's in {len(cases['faster'])} of "
+    lines = [f"fisherkern's {step} step is faster than every peer's in {len(found['faster'])} of "
              f"{len(results)} cases."]
     for how, lead in (("slower", "It is **not the fastest** in"),
                       ("level", "It cannot be told from the fastest peer's in")):
-        if cases[how]:
-            lines.append(f"{lead}: {'; '.join(cases[how])}.")
-    if not cases["slower"]:
+        if found[how]:
+            lines.append(f"{lead}: {'; '.join(found[how])}.")
+    if not found["slower"]:
         lines.append("In none is a peer faster.")
     return lines
 

@@ -27,7 +27,7 @@ from . import oracles, peaks
 from .loop import stepper
 from .pairing import paired
 from .peaks import Peaks
-from .setting import NAMES, WINDOWS, conditions, program
+from .setting import NAMES, WINDOWS, cases, conditions, program
 
 STEPS = ("backpropagation", "quasi-diagonal")
 INDEX = 4  # bytes of a unit's number
@@ -110,12 +110,6 @@ def points(name: str, n_threads: int, windows: int | None = None) -> list[Point]
     return [Point(name, step, n_threads, net.dtype.name,
                   counts(net, step, len(X), by_source(net, X, Y, step)), seconds)
             for step, seconds in zip(STEPS, result[:2], strict=True)]
-
-
-def cases(names: list[str], most_threads: int) -> list[tuple[str, int]]:
-    """Workloads and threads; a step of W1 is too short for two."""
-    return [(name, n) for name in names for n in range(1, most_threads + 1)
-            if (name, n) != ("W1", 2)]
 
 
 def table(found: list[Point], limits: dict[int, Peaks]) -> str:

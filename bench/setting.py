@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import fisherkern as fk
@@ -27,6 +28,12 @@ def conditions(ratios: str = WINDOWED) -> str:
     return (f"{processor()}, {os.cpu_count()} processors, {platform.system()}, kernels for "
             f"{info['isa']}, Python {info['python']}, {versions}. "
             f"Medians; {ratios}.")
+
+
+def cases(names: Iterable[str], most_threads: int) -> list[tuple[str, int]]:
+    """Workloads and threads; a step of W1 is too short for two."""
+    return [(name, n) for name in names for n in range(1, most_threads + 1)
+            if (name, n) != ("W1", 2)]
 
 
 def processor() -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .pairing import elapsed
+from .setting import cases
 
 REPEATS = {"W1": 100, "W2": 4, "W2d": 4, "W3": 1, "W4": 1}
 SECONDS, FEWEST, MOST = 1.5, 3, 25
-# a step of W1 is too short for two threads; NumPy and scipy run on one, whatever a title says
-CASES = [(name, threads) for name in REPEATS for threads in (1, 2) if (name, threads) != ("W1", 2)]
+# NumPy and scipy run on one thread, whatever a title says
+CASES = cases(REPEATS, 2)
 
 
 def measure(benchmark, what: str, name: str, n_threads: int, run: Callable[[int], object]) -> None:

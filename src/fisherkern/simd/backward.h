@@ -1,9 +1,11 @@
 /* Backpropagated values [O (5), (10)] and modulus [O Def. 7, Prop. 22] of one tile, reduced, in
- * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). */
+ * one traversal: CSC gather over the rows of each unit's targets, O(n_edges * tile). `joined`, where
+ * given, receives the gradients of the outgoing edges in the same traversal. */
 
 FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int modulus, int squares,
                                    const REAL *weights, const REAL *activities,
-                                   const REAL *direct, REAL *signals, REAL *unreduced)
+                                   const REAL *direct, REAL *signals, REAL *unreduced,
+                                   const fk_moments *joined)
 {
     enum { WIDTH = VECS < SUMS / 2 ? VECS : SUMS / 2 };
     const size_t stride = (size_t)rows * FK_TILE;
@@ -19,8 +21,13 @@ FK_INLINE void NAME(backward_unit)(const fk_dag *dag, int32_t p, int rows, int m
     for (int c = 0; c < VECS; c += WIDTH) {
         VEC sum[SUMS] = {0};
         const VEC *b = sum, *m = sum + WIDTH;
-        NAME(gather)(WIDTH, modulus, weights, dag->out_target + edge,
-                     dag->out_start[p] - edge, signals + c * LANES, stride, sum);
+#if JOINED
+        if (joined)
+            NAME(gather_jointly)(dag, p, weights, joined, activities, signals, sum);
+        else
+#endif
+            NAME(gather)(WIDTH, modulus, weights, dag->out_target + edge,
+                         dag->out_start[p] - edge, signals + c * LANES, stride, sum);
         EACH(v, WIDTH) {
             const VEC slope = ((const VEC *)r)[c + v];
             VEC value = slope * b[v];
@@ -43,13 +50,14 @@ FK_INLINE void NAME(backward_kind)(const fk_dag *dag, int32_t p, int kind, int r
                                    const REAL *direct, REAL *signals, REAL *unreduced)
 {
     if (rows == 1)
-        NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0);
+        NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0, 0);
     else if (kind == FK_VALUES_MODULUS)
-        NAME(backward_unit)(dag, p, 2, 1, 0, weights, activities, direct, signals, unreduced);
+        NAME(backward_unit)(dag, p, 2, 1, 0, weights, activities, direct, signals, unreduced,
+                            0);
     else if (kind == FK_VALUES_SQUARES)
-        NAME(backward_unit)(dag, p, 2, 0, 1, weights, activities, direct, signals, 0);
+        NAME(backward_unit)(dag, p, 2, 0, 1, weights, activities, direct, signals, 0, 0);
     else
-        NAME(backward_unit)(dag, p, 2, 0, 0, weights, activities, direct, signals, 0);
+        NAME(backward_unit)(dag, p, 2, 0, 0, weights, activities, direct, signals, 0, 0);
 }
 
 /* Units from position last - 1 down to `first`, with one or two rows per unit; `weights_out` are
@@ -64,6 +72,14 @@ static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first,
         const REAL *weights = (const REAL *)weights_out
             + (dag->out_start[p + 1] - dag->out_start[last]);
         if (dag->ahead) NAME(ask_for_targets)(dag, p - dag->ahead, first, rows, signals);
+#if JOINED
+        if (moments && rows == 1 && p >= dag->n_inputs
+            && dag->out_start[p] > dag->out_start[p + 1]) {
+            NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0, moments);
+            NAME(source_moments)(dag, p, FK_NO_METRIC, 1, 0, moments, activities, signals);
+            continue;
+        }
+#endif
         if (!moments || p >= dag->n_inputs)
             NAME(backward_kind)(dag, p, kind, rows, weights, activities, direct, signals,
                                 unreduced);

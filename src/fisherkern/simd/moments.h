@@ -47,8 +47,55 @@ FK_INLINE void NAME(edge_moments)(int n, int kind, int add, const int32_t *targe
     NAME(slot_moments)(n, kind, add, own, delta, slot, e);
 }
 
-/* One unit, after its targets have their signals and it its own. */
-FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int rows,
+/* Whether there are registers enough for the sums of the backward pass and of the gradient at once:
+ * each row is then read once. A block is four edges, a row all of its vectors. */
+#define JOINED (FK_VECTOR_BYTES == 64 && VECS * 2 <= SUMS && VECS * 4 >= SUMS)
+
+#if JOINED
+/* Outgoing edges [e, e + n) of both, in the order of `gather` and of `edge_moments`. */
+FK_INLINE void NAME(joined_edges)(int n, int add, const REAL *weights, const int32_t *targets,
+                                  const REAL *signals, const VEC *x, VEC *part, REAL *gradient)
+{
+    enum { AT_ONCE = SUMS / VECS };
+    VEC g[4];
+    EACH(i, 4) g[i] = (VEC){0};
+    EACH(i, n) {
+        const VEC *row = (const VEC *)(signals + (size_t)targets[i] * FK_TILE);
+        VEC *own = part + (i < n / AT_ONCE * AT_ONCE ? i % AT_ONCE : 0) * VECS;
+        EACH(v, VECS) {
+            own[v] += row[v] * weights[i];
+            g[i] += x[v] * row[v];
+        }
+    }
+    NAME(put)(gradient, n, add, NAME(totals)(g));
+}
+
+/* `gather` over a unit's outgoing edges, into the zeros of `sum`, that takes their gradients along.
+ * One row per unit. */
+FK_INLINE void NAME(gather_jointly)(const fk_dag *dag, int32_t p, const REAL *weights,
+                                    const fk_moments *moments, const REAL *activities,
+                                    const REAL *signals, VEC *sum)
+{
+    const int64_t first = dag->out_start[p + 1], n = dag->out_start[p] - first;
+    const int32_t *targets = dag->out_target + first;
+    REAL *gradient = (REAL *)moments->slot->gradient + first;
+    const REAL shift = moments->shift ? ((const REAL *)moments->shift)[p] : 0;
+    const int add = moments->add;
+    VEC part[SUMS], x[VECS];
+    EACH(i, SUMS) part[i] = (VEC){0};
+    EACH(v, VECS) x[v] = ((const VEC *)(activities + (size_t)p * FK_TILE))[v] - shift;
+    int64_t e = 0;
+#define EDGES(n) NAME(joined_edges)(n, add, weights + e, targets + e, signals, x, part, gradient + e)
+    IN_FOURS(e, n, EDGES);
+#undef EDGES
+    EACH(k, SUMS / VECS - 1) EACH(v, VECS) part[v] += part[(k + 1) * VECS + v];
+    EACH(v, VECS) sum[v] = part[v];
+}
+#endif
+
+/* One unit, after its targets have their signals and it its own; its edges too unless they have
+ * their moments already. */
+FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int rows, int with_edges,
                                     const fk_moments *moments, const REAL *activities,
                                     const REAL *signals)
 {
@@ -63,7 +110,7 @@ FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int 
     const int64_t end = dag->out_start[p];
     VEC x[VECS];
     EACH_VECTOR x[v] = a[v] - shift;
-    int64_t e = dag->out_start[p + 1];
+    int64_t e = with_edges ? dag->out_start[p + 1] : end;
 #define EDGES(n) NAME(edge_moments)(n, kind, add, targets, stride, signals, x, &slot, e)
     IN_FOURS(e, end, EDGES);
 #undef EDGES
@@ -76,9 +123,9 @@ FK_INLINE void NAME(unit_source_moments)(const fk_dag *dag, int32_t p, int rows,
                                          const REAL *signals)
 {
     if (rows == 1 || moments->kind == FK_NO_METRIC)
-        NAME(source_moments)(dag, p, FK_NO_METRIC, rows, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_NO_METRIC, rows, 1, moments, activities, signals);
     else if (moments->kind == FK_DIAGONAL)
-        NAME(source_moments)(dag, p, FK_DIAGONAL, rows, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_DIAGONAL, rows, 1, moments, activities, signals);
     else
-        NAME(source_moments)(dag, p, FK_QUASI_DIAGONAL, rows, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_QUASI_DIAGONAL, rows, 1, moments, activities, signals);
 }

@@ -12,6 +12,7 @@
 #undef FK_MATH_FLOAT
 #undef FK_DTYPE
 #undef SUMS
+#undef JOINED
 #undef SHUFFLE
 #undef SHUFFLE_QUADS
 #undef EACH

@@ -76,7 +76,7 @@ static void NAME(backward)(const fk_dag *dag, int kind, int rows, int32_t first,
         if (moments && rows == 1 && p >= dag->n_inputs
             && dag->out_start[p] > dag->out_start[p + 1]) {
             NAME(backward_unit)(dag, p, 1, 0, 0, weights, activities, direct, signals, 0, moments);
-            NAME(source_moments)(dag, p, FK_NO_METRIC, 1, 0, moments, activities, signals);
+            NAME(bias_gradient)(dag, p, moments, signals);
             continue;
         }
 #endif

@@ -91,11 +91,21 @@ FK_INLINE void NAME(gather_jointly)(const fk_dag *dag, int32_t p, const REAL *we
     EACH(k, SUMS / VECS - 1) EACH(v, VECS) part[v] += part[(k + 1) * VECS + v];
     EACH(v, VECS) sum[v] = part[v];
 }
+
+/* The bias's gradient of a unit that has its signal. */
+FK_INLINE void NAME(bias_gradient)(const fk_dag *dag, int32_t p, const fk_moments *moments,
+                                   const REAL *signals)
+{
+    const VEC *own = (const VEC *)(signals + (size_t)p * FK_TILE);
+    VEC sums[4] = {{0}};
+    EACH(v, VECS) sums[0] += own[v];
+    NAME(put)((REAL *)moments->slot->gradient + dag->n_edges + p - dag->n_inputs, 1, moments->add,
+              NAME(totals)(sums));
+}
 #endif
 
-/* One unit, after its targets have their signals and it its own; its edges too unless they have
- * their moments already. */
-FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int rows, int with_edges,
+/* One unit, after its targets have their signals and it its own. */
+FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int rows,
                                     const fk_moments *moments, const REAL *activities,
                                     const REAL *signals)
 {
@@ -110,7 +120,7 @@ FK_INLINE void NAME(source_moments)(const fk_dag *dag, int32_t p, int kind, int 
     const int64_t end = dag->out_start[p];
     VEC x[VECS];
     EACH_VECTOR x[v] = a[v] - shift;
-    int64_t e = with_edges ? dag->out_start[p + 1] : end;
+    int64_t e = dag->out_start[p + 1];
 #define EDGES(n) NAME(edge_moments)(n, kind, add, targets, stride, signals, x, &slot, e)
     IN_FOURS(e, end, EDGES);
 #undef EDGES
@@ -123,9 +133,9 @@ FK_INLINE void NAME(unit_source_moments)(const fk_dag *dag, int32_t p, int rows,
                                          const REAL *signals)
 {
     if (rows == 1 || moments->kind == FK_NO_METRIC)
-        NAME(source_moments)(dag, p, FK_NO_METRIC, rows, 1, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_NO_METRIC, rows, moments, activities, signals);
     else if (moments->kind == FK_DIAGONAL)
-        NAME(source_moments)(dag, p, FK_DIAGONAL, rows, 1, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_DIAGONAL, rows, moments, activities, signals);
     else
-        NAME(source_moments)(dag, p, FK_QUASI_DIAGONAL, rows, 1, moments, activities, signals);
+        NAME(source_moments)(dag, p, FK_QUASI_DIAGONAL, rows, moments, activities, signals);
 }

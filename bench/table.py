@@ -1,7 +1,8 @@
 """Step times beside the fastest peers: `python -m bench table [--update FILE] [--check FILE]`.
 
---check measures the table that a document holds anew, and fails where an interval of the one does
-not meet that of the other.
+A document has a table for each of the kernels' instruction sets: which peer is the fastest depends on
+it. --check measures the one of this machine's kernels anew, and fails where an interval of the one
+does not meet that of the other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+import fisherkern as fk
 from fisherkern.experiments.marks import add_target, between, update
 
 from . import peer_table
@@ -21,7 +23,7 @@ from .pairing import Paired
 from .repeated import RATIOS, RUNS, repeated
 from .setting import NAMES, program
 
-MARK = "table"
+MARK = f"table {fk.config()['isa']}"
 STEPS = ("quasi-diagonal", "quasi-diagonal, mini-batch")
 PEERS = {"scipy.sparse": ("scipy.sparse",),
          "PyTorch": ("torch, CSR", "torch, embedding_bag"), "Numba": ("Numba",)}

@@ -175,7 +175,8 @@ def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr(table, "repeated", lambda names, labels, steps, n_runs: dict.fromkeys(
         names, dict.fromkeys(("scipy.sparse", "Numba", *steps), FASTER)))
     page = tmp_path / "page.md"
-    page.write_text("<!-- table:start -->\n<!-- table:end -->\n")
+    page.write_text(f"<!-- {table.MARK}:start -->\n<!-- {table.MARK}:end -->\n")
+    assert fk.config()["isa"] in table.MARK
     monkeypatch.setattr(sys, "argv", ["table", "--update", str(page)])
     monkeypatch.setattr(table, "table", lambda make=table.table: make(["W1"]))
     table.main()

@@ -1,8 +1,8 @@
 """Step times beside the fastest peers: `python -m bench table [--update FILE] [--check FILE]`.
 
-A document has a table for each of the kernels' instruction sets: which peer is the fastest depends on
-it. --check measures the one of this machine's kernels anew, and fails where an interval of the one
-does not meet that of the other.
+A document has a table for each of the kernels' instruction sets: which peer is the fastest depends
+on it. --check measures the one of this machine's kernels anew, and fails where an interval of the
+one does not meet that of the other.
 """
 
 from __future__ import annotations

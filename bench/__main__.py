@@ -9,7 +9,7 @@ import sys
 COMMANDS = {
     "report": "all measurements with their pictures into docs/performance.md",
     "guard": "is the working tree slower than another revision?",
-    "table": "steps beside the fastest peers: the table of README.md",
+    "table": "steps beside the fastest peers: the table of README.md for these kernels",
     "peer_table": "gradient steps beside every peer that is installed",
     "time_to_accuracy": "epochs and seconds to given accuracies beside Adam elsewhere",
     "costs": "steps of every optimizer beside the paper's",

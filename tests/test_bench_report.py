@@ -172,6 +172,7 @@ def test_tables_agree_where_intervals_meet():
 
 def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(table, "NAMES", {"W1": "the first"})
+    monkeypatch.delenv("FISHERKERN_ISA", raising=False)
     monkeypatch.setattr(table, "repeated", lambda names, labels, steps, n_runs: dict.fromkeys(
         names, dict.fromkeys(("scipy.sparse", "Numba", *steps), FASTER)))
     page = tmp_path / "page.md"
@@ -191,6 +192,10 @@ def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys)
     page.write_text(page.read_text().replace("3.00 (2.90-3.10)", "4.00 (3.90-4.10)"))
     with pytest.raises(SystemExit, match=r"is now 3.00 \(2.90-3.10\)"):
         table.main()
+    monkeypatch.setenv("FISHERKERN_ISA", "baseline")
+    with pytest.raises(SystemExit, match="2"):
+        table.main()
+    assert "FISHERKERN_ISA is set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -190,6 +190,32 @@ def test_sums_by_sources_are_those_by_targets_bit_for_bit(dtype, scale):
     assert (batches[0].diagonal == 0).sum() >= 10 * 8
 
 
+@pytest.mark.parametrize("n_samples", [10, 20, 40, 1200])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_by_sources_are_those_by_targets_bit_for_bit(dtype, n_samples):
+    # rows of every width, many tiles in a slot, 0 to 7 and more outgoing edges, outputs that feed
+    # units and units that feed none
+    rng = np.random.default_rng(0)
+    edges = [(i, k) for k in range(8, 48) for i in rng.choice(k, min(k, 1 + k % 9), replace=False)]
+    net = fk.Network(8, edges, outputs=[12, 20, 21, *range(36, 48)], dtype=dtype, rng=rng,
+                     activation=[("tanh", "relu", "identity", "silu")[k % 4] for k in range(40)],
+                     interpretation="square")
+    fan_out = np.bincount(net.edges[:, 0], minlength=net.n_units)
+    assert set(range(8)) <= set(fan_out)
+    assert fan_out[net.outputs].max() > 3
+    net.theta[...] = rng.standard_normal(net.n_parameters) / 2
+    X, Y = (rng.standard_normal((n_samples, n)).astype(dtype) for n in (8, 15))
+    gradients = []
+    for form in (nullcontext, by_sources):
+        with form():
+            batch = net._pass("statistics", X, Y, 1, "values", "none")
+            batch.run()
+            gradients.append(batch.sums().gradient)
+            assert batch.form == ("own" if form is nullcontext else "by source")
+    assert (gradients[0] != 0).mean() > 0.6
+    np.testing.assert_array_equal(*gradients)
+
+
 @pytest.mark.parametrize(("form", "name"), [(shared_tiles, "shared"), (by_sources, "by source")])
 def test_small_networks_take_the_form_that_is_asked_for(form, name):
     net, X, Y = large_problem()

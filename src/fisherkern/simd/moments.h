@@ -48,7 +48,8 @@ FK_INLINE void NAME(edge_moments)(int n, int kind, int add, const int32_t *targe
 }
 
 /* Whether there are registers enough for the sums of the backward pass and of the gradient at once:
- * each row is then read once. A block is four edges, a row all of its vectors. */
+ * each row is then read once. Their order is that of the separate loops where a row is one width of
+ * `gather`'s sums, and four edges are whole turns of it. */
 #define JOINED (FK_VECTOR_BYTES == 64 && VECS * 2 <= SUMS && VECS * 4 >= SUMS)
 
 #if JOINED
@@ -70,7 +71,7 @@ FK_INLINE void NAME(joined_edges)(int n, int add, const REAL *weights, const int
     NAME(put)(gradient, n, add, NAME(totals)(g));
 }
 
-/* `gather` over a unit's outgoing edges, into the zeros of `sum`, that takes their gradients along.
+/* `gather` over a unit's outgoing edges that takes their gradients along.
  * One row per unit. */
 FK_INLINE void NAME(gather_jointly)(const fk_dag *dag, int32_t p, const REAL *weights,
                                     const fk_moments *moments, const REAL *activities,
@@ -89,7 +90,7 @@ FK_INLINE void NAME(gather_jointly)(const fk_dag *dag, int32_t p, const REAL *we
     IN_FOURS(e, n, EDGES);
 #undef EDGES
     EACH(k, SUMS / VECS - 1) EACH(v, VECS) part[v] += part[(k + 1) * VECS + v];
-    EACH(v, VECS) sum[v] = part[v];
+    EACH(v, VECS) sum[v] += part[v];
 }
 
 /* The bias's gradient of a unit that has its signal. */

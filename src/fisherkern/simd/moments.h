@@ -71,8 +71,7 @@ FK_INLINE void NAME(joined_edges)(int n, int add, const REAL *weights, const int
     NAME(put)(gradient, n, add, NAME(totals)(g));
 }
 
-/* `gather` over a unit's outgoing edges that takes their gradients along.
- * One row per unit. */
+/* `gather` over a unit's outgoing edges that takes their gradients along. One row per unit. */
 FK_INLINE void NAME(gather_jointly)(const fk_dag *dag, int32_t p, const REAL *weights,
                                     const fk_moments *moments, const REAL *activities,
                                     const REAL *signals, VEC *sum)

@@ -30,7 +30,8 @@ static void NAME(forward)(const fk_dag *dag, int32_t first, int32_t last, const 
         if (dag->keeps[p] == FK_KEEPS_Z) memcpy(kept, z, sizeof z);
         if (only_losses && dag->output_slot[p] >= 0 && dag->out_start[p] == dag->out_start[p + 1])
             continue;
-        NAME(activate)(dag->activation[p], dag->leaky_slope, z, activities + (size_t)p * FK_TILE,
-                       dag->keeps[p] == FK_KEEPS_SLOPE ? kept : NULL);
+        NAME(activate_row)(dag->activation[p], dag->leaky_slope, z,
+                           activities + (size_t)p * FK_TILE,
+                           dag->keeps[p] == FK_KEEPS_SLOPE ? kept : NULL);
     }
 }

@@ -2,8 +2,10 @@
 
 The revision is built in a temporary folder. A process for each side then takes windows of the same
 steps in turn, one idle while the other works. A slowdown is a ratio of the working tree's time to
-the revision's whose whole interval is above the limit, in two measurements, the second in fresh
-processes. Exit code: 0 none, 1 a slowdown, 2 the comparison could not be made.
+the revision's whose whole interval is above the limit, and is so in every one of REPEATS more pairs
+of processes: two that run the same code may differ by a tenth, as their memory lies elsewhere,
+which the interval of one pair does not show. Exit code: 0 none, 1 a slowdown, 2 the comparison
+could not be made.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ SIDE = Path(__file__).with_name("guard_side.py")
 LIMIT = 1.05
 STEPS = ("backpropagation", "quasi-diagonal", "quasi-diagonal, mini-batch", "unitwise")
 WINDOWS, SECONDS = 31, 0.05
+REPEATS = 4
 # threads of one process that wait for work spin while the other is timed: with GCC's runtime for
 # some milliseconds, with others longer
 PAUSE = SECONDS_OF_OTHERS if sys.platform == "linux" else SECONDS_OF_SPINNING
@@ -249,7 +252,8 @@ def is_slower(result: Paired, limit: float = LIMIT) -> bool:
 
 def slowdowns(measure: Measure, cases: list[Case], limit: float = LIMIT,
               say: Callable[[str], object] = print) -> list[Case]:
-    """Cases that are slower in two measurements; only what is slower once is measured again.
+    """Cases that are slower in every measurement; only what is slower once is measured again, until
+    it is not slower.
 
     Each call of `measure` starts processes of its own, so cases are measured again one by one.
     """
@@ -259,11 +263,14 @@ def slowdowns(measure: Measure, cases: list[Case], limit: float = LIMIT,
         if is_slower(result, limit):
             slower.append(case)
     for case in slower:
-        for _, result in measure([case]):
-            verdict = "slower again" if is_slower(result, limit) else "not confirmed"
-            say(f"again, {case}: {result}  {verdict}")
-            if is_slower(result, limit):
-                confirmed.append(case)
+        for _ in range(REPEATS):
+            [(_, result)] = measure([case])
+            again = is_slower(result, limit)
+            say(f"again, {case}: {result}  {'slower again' if again else 'not confirmed'}")
+            if not again:
+                break
+        else:
+            confirmed.append(case)
     return confirmed
 
 
@@ -310,7 +317,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print(f"slower: {'; '.join(map(str, slower))}" if slower else
-          f"no step is more than {100 * (given.limit - 1):.0f} % slower in two measurements")
+          f"no step is more than {100 * (given.limit - 1):.0f} % slower in every measurement")
     return 1 if slower else 0
 
 

@@ -39,17 +39,23 @@ def fastest(results: dict[str, Paired]) -> dict[str, Paired | None]:
 
 
 def plainly(found: dict[str, dict[str, Paired]]) -> str:
-    """Where a package's plain step is faster, by intervals that do not meet."""
-    faster: dict[str, list[str]] = {"backpropagation": [], "quasi-diagonal": []}
-    for name, results in found.items():
-        lows = {"backpropagation": 1.0, "quasi-diagonal": results["quasi-diagonal"].low}
-        for step, low in lows.items():
-            peers = [package for package, result in fastest(results).items()
-                     if result and result.high < low]
-            if peers:
-                faster[step].append(f"{NAMES[name].partition(',')[0]} ({' and '.join(peers)})")
-    return "\n".join(f"A peer's plain step is faster than this library's {step} on: "
-                     f"{'; '.join(where) or 'none of these'}." for step, where in faster.items())
+    """Where a package's plain step is faster, and where their intervals meet."""
+    lines = []
+    for step in ("backpropagation", STEPS[0]):
+        faster, level = [], []
+        for name, results in found.items():
+            low, high = (results[step].low, results[step].high) if step in results else (1.0, 1.0)
+            peers = {package: peer for package, peer in fastest(results).items() if peer}
+            for where, which in (
+                    (faster, [package for package, p in peers.items() if p.high < low]),
+                    (level, [package for package, p in peers.items()
+                             if p.low <= high and p.high >= low])):
+                if which:
+                    where.append(f"{NAMES[name].partition(',')[0]} ({' and '.join(which)})")
+        lines.append(f"A peer's plain step is faster than this library's {step} on: "
+                     f"{'; '.join(faster) or 'none of these'}; "
+                     f"cannot be told from it on: {'; '.join(level) or 'none of these'}.")
+    return "\n".join(lines)
 
 
 def table(names: Iterable[str] = NAMES, n_runs: int = RUNS) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from . import oracles
 from .layers import in_theta
 from .loop import CURVATURE_DAMPING
-from .torch_dense import TorchDensePeer, check_by_draws
+from .torch_dense import TorchDensePeer, check_by_draws, of_next_draws
 
 
 @contextmanager
@@ -52,10 +52,12 @@ class DiagGGNPeer(TorchDensePeer):
     def extension():
         return DiagGGNExact()
 
-    @staticmethod
-    def first_step(name: str, rate: float) -> np.ndarray:
-        curvature = oracles.metric(name, "diagonal").diagonal()
-        return -rate * oracles.gradient(name) / (curvature + CURVATURE_DAMPING)
+    def first_step(self, name: str, rate: float) -> np.ndarray:
+        return -rate * oracles.gradient(name) / (self.checked_diagonal(name) + CURVATURE_DAMPING)
+
+    def checked_diagonal(self, name: str) -> np.ndarray:
+        """Of the metric, not from the peer."""
+        return oracles.metric(name, "diagonal").diagonal()
 
     def loss(self) -> torch.Tensor:
         return self._cross_entropy(self.model(self._X), self._Y)
@@ -90,8 +92,8 @@ class DiagGGNPeer(TorchDensePeer):
 class DiagGGNMCPeer(DiagGGNPeer):
     """`DiagGGNMC` with one drawn target per sample, otherwise as `DiagGGNPeer`.
 
-    Draws differ from fisherkern's; what is checked is the gradient, and that the mean of many
-    diagonals has the trace of the exact one.
+    Draws differ from fisherkern's; what is checked is the gradient, that the mean of many
+    diagonals has the trace of the exact one, and the step with the diagonal of the same draws.
     """
 
     saved = "diag_ggn_mc"
@@ -99,6 +101,10 @@ class DiagGGNMCPeer(DiagGGNPeer):
     @staticmethod
     def extension():
         return DiagGGNMC(mc_samples=1)
+
+    def checked_diagonal(self, name: str) -> np.ndarray:
+        """From the draws of the next step, with `check_metric` for what they are."""
+        return of_next_draws(self.diagonal)
 
     @classmethod
     def check_metric(cls, name: str, **options) -> None:

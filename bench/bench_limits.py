@@ -18,7 +18,7 @@ def test_faster_than_scipy_sparse(benchmark, name, optimizer):
     result = paired(SparsePeer(*workload).run, run)
     assert result.low > 1, f"scipy.sparse / fisherkern: {result}"
     benchmark.extra_info["scipy.sparse / fisherkern"] = str(result)
-    measure(benchmark, "limits", name, 1, run)
+    measure(benchmark, "step", name, 1, run)
 
 
 def test_memory(benchmark):

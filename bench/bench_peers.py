@@ -8,9 +8,8 @@ that train all weights of the layers, have groups of their own.
 import pytest
 
 from . import oracles
-from .apart import Apart
 from .loop import CURVATURE, stepper
-from .peer_table import CONTENDERS, constructor
+from .peer_table import CONTENDERS, checked
 from .timing import CASES, measure
 
 # of imports and calls inside the curvature packages
@@ -28,12 +27,7 @@ def group(beside: str, on: str = "") -> str:
 def test_peer_step(benchmark, label, name, n_threads):
     contender = CONTENDERS[label]
     pytest.importorskip(contender.package)
-    make, trained = constructor(label), name + contender.on
-    options = {"n_threads": n_threads} if contender.has_threads else {}
-    oracles.check_peer(trained, make, **options)
-    peer = make(*oracles.workload(trained), **options)
-    if isinstance(peer, Apart) and n_threads == 1:
-        assert peer.share(20) < 1.1, "more than one thread"
+    peer = checked(label, name, n_threads)
     measure(benchmark, group(contender.beside, contender.on), name, n_threads, peer.run)
 
 

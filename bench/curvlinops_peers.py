@@ -10,7 +10,7 @@ from torch import nn
 import fisherkern as fk
 
 from . import oracles
-from .layers import filled
+from .layers import filled, in_theta, layers
 from .loop import CURVATURE_DAMPING
 from .torch_dense import TorchDensePeer
 
@@ -29,6 +29,8 @@ class KFACPeer(TorchDensePeer):
     fisherkern's metric is, though users often keep them for several. Threads and dtype as in
     `TorchDensePeer`; timed are the gradient, the operator, its inverse, the product, the update.
     """
+
+    checked_rate = 1e-2
 
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
                  n_threads: int = 1) -> None:
@@ -55,6 +57,26 @@ class KFACPeer(TorchDensePeer):
             with torch.no_grad():
                 for p, delta in zip(self._parameters, step, strict=True):
                     p.sub_(delta, alpha=self._rate)
+
+    def first_step(self, name: str, rate: float) -> np.ndarray:
+        """From the two factors of each layer, whose random numbers are those of every step."""
+        operator = self.operator()
+        operator.compute_kronecker_factors()
+        found = operator.state_dict()
+        modules = [key for key, part in self.model.named_modules() if isinstance(part, nn.Linear)]
+        g = oracles.in_double(name)[0].copy()
+        g.theta = oracles.gradient(name)
+        split, steps = layers(g), []
+        for module, layer in zip(modules, split, strict=True):
+            A, B = (found[f"{of}_covariances"][module].numpy().astype(np.float64)
+                    for of in ("input", "gradient"))
+            ratio = np.sqrt(A.trace() / len(A) / (B.trace() / len(B)))
+            A += np.sqrt(CURVATURE_DAMPING) * ratio * np.eye(len(A))
+            B += np.sqrt(CURVATURE_DAMPING) / ratio * np.eye(len(B))
+            step = np.linalg.solve(B, np.column_stack([layer.W, layer.b]))
+            steps.append(np.linalg.solve(A, step.T).T)
+        return -rate * in_theta(g, split, [step[:, :-1] for step in steps],
+                                [step[:, -1] for step in steps])
 
     @classmethod
     def check_metric(cls, name: str, **options) -> None:

@@ -13,6 +13,7 @@ from fisherkern.optimizers import Optimizer, make_trainer
 from .workloads import Workload
 
 TRUST_RADIUS = 3e-4
+SEED = 0  # of drawn targets
 OPTIMIZERS: dict[str, tuple[Callable[[], Optimizer], bool]] = {
     "backpropagation": (optimizers.Backpropagation, False),
     "quasi-diagonal": (
@@ -54,7 +55,7 @@ def stepper(workload: Workload, name: str, *, n_threads: int = 1,
 
 def optimizer_stepper(workload: Workload, optimizer: Optimizer, *, mini_batches: bool = False,
                       n_threads: int = 1, learning_rate: float = 0.0,
-                      seed: int = 0) -> Callable[[int], None]:
+                      seed: int = SEED) -> Callable[[int], None]:
     """`stepper` of an optimizer; drawing a Monte Carlo metric's numbers is part of each step."""
     net, X, Y = workload
     control = {}

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from . import oracles
 from .layers import in_theta, is_weight
 from .loop import CURVATURE_DAMPING
-from .torch_dense import TorchDensePeer, check_by_draws, linears
+from .torch_dense import TorchDensePeer, check_by_draws, linears, of_next_draws
 
 
 class _Whole(TensorDataset):
@@ -49,35 +49,43 @@ class QuasiDiagonalPeer(TorchDensePeer):
     def matrix(self):
         return FIM(self.model, self._loader, PMatQuasiDiag, variant="classif_logits")
 
-    @staticmethod
-    def first_step(name: str, rate: float) -> np.ndarray:
+    def first_step(self, name: str, rate: float) -> np.ndarray:
         """Minus the arrow-shaped blocks' inverse times the gradient."""
-        net = oracles.workload(name)[0]
-        metric = oracles.metric(name, "quasi_diagonal")
+        net, g = oracles.workload(name)[0], oracles.gradient(name)
         rows = net.indptr[:-1]
         unit = np.repeat(np.arange(rows.size), np.diff(net.indptr))
-        diagonal, g = metric.diagonal() + CURVATURE_DAMPING, oracles.gradient(name)
-        # the column of each unit's bias
-        biases = np.zeros_like(g)
-        biases[rows] = 1
-        cross = np.where(is_weight(net), metric.matvec(biases), 0)
+        diagonal, cross = self.checked_entries(name)
+        diagonal = diagonal + CURVATURE_DAMPING
         bias = g[rows] - np.add.reduceat(cross * g / diagonal, rows)
         bias /= diagonal[rows] - np.add.reduceat(cross**2 / diagonal, rows)
         step = (g - cross * bias[unit]) / diagonal
         step[rows] = bias
         return -rate * step
 
+    def checked_entries(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """As `entries`, not from the peer."""
+        net, metric = oracles.workload(name)[0], oracles.metric(name, "quasi_diagonal")
+        biases = (~is_weight(net)).astype(np.float64)
+        return metric.diagonal(), np.where(is_weight(net), metric.matvec(biases), 0)
+
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the metric, in theta's layout: the diagonal, and those beside the unit's bias, which
+        is beside itself with 0."""
+        matrix = self.matrix()
+        found = [[part.detach().numpy() for part in matrix.data[linear]]
+                 for linear in matrix.generator.layer_collection.layers]
+        shapes = [layer.W.shape for layer in self._layers]
+        diagonal = in_theta(self._net, self._layers,
+                            [d[:-s[0]].reshape(s) for (d, _), s in zip(found, shapes, strict=True)],
+                            [d[-s[0]:] for (d, _), s in zip(found, shapes, strict=True)])
+        cross = in_theta(self._net, self._layers,
+                         [c.reshape(s) for (_, c), s in zip(found, shapes, strict=True)],
+                         [np.zeros(s[0]) for s in shapes])
+        return diagonal, cross
+
     def diagonal(self) -> np.ndarray:
         """Of the metric, in theta's layout."""
-        values = []
-        matrix = self.matrix()
-        for linear, layer in zip(matrix.generator.layer_collection.layers, self._layers,
-                                 strict=True):
-            diagonal = matrix.data[linear][0].detach().numpy()
-            values.append((diagonal[:layer.W.size].reshape(layer.W.shape),
-                           diagonal[layer.W.size:]))
-        w, b = zip(*values, strict=True)
-        return in_theta(self._net, self._layers, list(w), list(b))
+        return self.entries()[0]
 
     def run(self, n_steps: int) -> None:
         """Preconditioned steps."""
@@ -103,9 +111,13 @@ class QuasiDiagonalPeer(TorchDensePeer):
 class QuasiDiagonalMonteCarloPeer(QuasiDiagonalPeer):
     """`FIM_MonteCarlo` with one drawn target per sample, otherwise as `QuasiDiagonalPeer`.
 
-    Draws differ from fisherkern's; what is checked is the gradient, and that the mean of many
-    diagonals has the trace of the exact one.
+    Draws differ from fisherkern's; what is checked is the gradient, that the mean of many
+    diagonals has the trace of the exact one, and the step with the entries of the same draws.
     """
+
+    def checked_entries(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """From the draws of the next step, with `check_metric` for what they are."""
+        return of_next_draws(self.entries)
 
     def matrix(self):
         return FIM_MonteCarlo(self.model, self._loader, PMatQuasiDiag, variant="classif_logits",

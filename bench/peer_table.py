@@ -16,15 +16,18 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import oracles
+from .apart import Apart
 from .loop import stepper
 from .pairing import Paired, paired
 from .setting import NAMES, WINDOWED, WINDOWS, conditions, program
 
 # LLVM's and Intel's runtimes spin for 0.2 seconds, libgomp and XLA's pool for some milliseconds
 SECONDS_OF_SPINNING, SECONDS_OF_OTHERS = 0.25, 0.05
+# how many threads a process keeps busy is measured over some steps, and is one's at most
+SHARE_STEPS, MOST_OF_ONE = 20, 1.1
 PACKAGES = ("torch", "numba", "jax", "scikit-learn", "backpack-for-pytorch", "nngeometry",
             "curvlinops-for-pytorch")
 
@@ -109,6 +112,19 @@ def constructor(label: str) -> Callable:
     return getattr(import_module(f".{contender.module}", __package__), contender.name)
 
 
+def checked(label: str, name: str, n_threads: int) -> Any:
+    """A contender on a workload, checked; AssertionError where it takes more threads than one."""
+    contender, make = CONTENDERS[label], constructor(label)
+    trained = name + contender.on
+    options = {"n_threads": n_threads} if contender.has_threads else {}
+    oracles.check_peer(trained, make, **options)
+    peer = make(*oracles.workload(trained), **options)
+    if isinstance(peer, Apart) and options.get("n_threads", 1) == 1:
+        share = peer.share(SHARE_STEPS)
+        assert share < MOST_OF_ONE, f"{label} keeps {share:.2f} threads busy where one is asked for"
+    return peer
+
+
 def installed(name: str) -> list[str]:
     """Labels of the contenders that a workload has here."""
     return [label for label, contender in CONTENDERS.items()
@@ -123,12 +139,9 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
     for label in installed(name):
         if label not in labels:
             continue
-        contender, make = CONTENDERS[label], constructor(label)
+        contender, peer = CONTENDERS[label], checked(label, name, n_threads)
         trained = name + contender.on
-        options = {"n_threads": n_threads} if contender.has_threads else {}
-        oracles.check_peer(trained, make, **options)
         oracles.check_step(trained, step or contender.beside, n_threads)
-        peer = make(*oracles.workload(trained), **options)
         ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
         results[label] = paired(peer.run, ours, windows=windows or WINDOWS[name],
                                 pause=pause(n_threads, contender.has_pool))

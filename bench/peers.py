@@ -195,7 +195,8 @@ class DensePeer:
         self.names = [layer.activation for layer in self._layers]
         self.weights = [layer.W for layer in self._layers]
         self.biases = [layer.b[:, None] for layer in self._layers]
-        self.links = [layer.links for layer in self._layers]  # parallel ones each take the step
+        # of the weights: none where no link is, parallel links each take the step
+        self._rates = [learning_rate / X.shape[0] * layer.links for layer in self._layers]
 
     def forward(self) -> list[np.ndarray]:
         """Activities of each layer, (n_units, n_samples), the inputs first."""
@@ -225,6 +226,7 @@ class DensePeer:
         rate = self.learning_rate / self.X.shape[1]
         for _ in range(n_steps):
             w, b = self._pass()
-            for layer, links in enumerate(self.links):
-                self.weights[layer] += rate * links * w[layer]
+            for layer, rates in enumerate(self._rates):
+                w[layer] *= rates
+                self.weights[layer] += w[layer]
                 self.biases[layer] += rate * b[layer]

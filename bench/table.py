@@ -77,7 +77,7 @@ _RATIO = re.compile(r"(\d+\.\d+) \((\d+\.\d+)-(\d+\.\d+)\)")
 
 def apart(old: str, new: str) -> list[str]:
     """Where the intervals of two tables do not meet: the row, and both ratios."""
-    lines = []
+    lines = [] if _rows(old) else ["there is no row to compare"]
     for before, after in zip_longest(_rows(old), _rows(new), fillvalue=[""]):
         if len(before) != len(after) or before[0] != after[0]:
             return ["they have other rows or columns"]

@@ -168,6 +168,7 @@ def test_tables_agree_where_intervals_meet():
         "V: 0.90 (0.85-0.95) is now none"]
     for other in (old.replace("| W |", "| U |"), "\n".join(rows[:3]), old.replace("| none |", "|")):
         assert table.apart(old, other) == ["they have other rows or columns"]
+    assert table.apart("none yet", "none yet") == ["there is no row to compare"]
 
 
 def test_the_table_of_the_readme_is_measured_anew(monkeypatch, tmp_path, capsys):

@@ -46,3 +46,13 @@ def test_error_in_units_in_the_last_place(dtype, name):
     worst = np.argmax(error[normal] / ulp)
     assert error[normal][worst] <= MOST[name] * ulp[worst], \
         f"{float(error[normal][worst] / ulp[worst]):.2f} ulp at z = {z[normal][worst]!r}"
+
+
+@pytest.mark.parametrize("name", ["tanh", "lecun_tanh"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zero_has_no_sign(dtype, name):
+    net = fk.Network(1, [(0, 1)], activation=name, dtype=dtype, rng=0)
+    net.theta[:] = [0, 1]
+    a = net.forward(np.zeros((40, 1), dtype))
+    assert not a.any()
+    assert not np.signbit(a).any()

@@ -52,29 +52,26 @@ FK_INLINE void NAME(exp_rest)(int n, const VEC *r, VEC *rest)
 FK_INLINE void NAME(exp_minus)(int n, const VEC *x, VEC *e)
 {
     VEC r[ABREAST], scale[ABREAST];
-    EACH(i, n) r[i] = -NAME(select)(x[i] > LOG_ZERO, (VEC){0} + LOG_ZERO, x[i]);
+    EACH(i, n) r[i] = -NAME(at_most)(x[i], LOG_ZERO);
     NAME(reduce)(n, r, scale);
     NAME(exp_rest)(n, r, r);
     EACH(i, n) e[i] = scale[i] * (1 + r[i]);
 }
 
-/* -e / (2 + e) with e = e^(-2 |x|) - 1, which keeps its digits near 0; and the slope
- * 4 (1 + e) / (2 + e)^2, which keeps them far from it. */
+/* The sign of x on |e / (2 + e)| with e = e^(-2 |x|) - 1, which keeps its digits near 0; and the
+ * slope 4 (1 + e) / (2 + e)^2, which keeps them far from it. */
 FK_INLINE void NAME(tanh)(int n, const VEC *x, VEC *t, VEC *slope)
 {
     VEC r[ABREAST], scale[ABREAST], e[ABREAST], part[ABREAST];
-    EACH(i, n) {
-        const VEC size = NAME(magnitude)(x[i]);
-        r[i] = NAME(select)(size > LOG_ZERO / 2, (VEC){0} + LOG_ZERO / 2, size) * (REAL)-2;
-    }
+    EACH(i, n) r[i] = NAME(at_most)(NAME(magnitude)(x[i]), LOG_ZERO / 2) * (REAL)-2;
     NAME(reduce)(n, r, scale);
     NAME(exp_rest)(n, r, r);
     EACH(i, n) e[i] = scale[i] * r[i] + (scale[i] - 1);
     EACH(i, n) part[i] = 1 / (2 + e[i]);
     EACH(i, n) r[i] = scale[i] * (1 + r[i]);
-    EACH(i, n) e[i] *= -part[i];
+    EACH(i, n) e[i] *= part[i];
     EACH(i, n) part[i] *= 2;
-    EACH(i, n) t[i] = (VEC)((BITS)e[i] | ((BITS)x[i] & ~SIGN_OFF));
+    EACH(i, n) t[i] = (VEC)(((BITS)e[i] & SIGN_OFF) | ((BITS)x[i] & ~SIGN_OFF));
     EACH(i, n) slope[i] = part[i] * part[i] * r[i];
 }
 

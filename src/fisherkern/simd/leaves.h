@@ -2,6 +2,17 @@
  * (its name) and FK_VECTOR_BYTES. */
 #include "fk.h"
 
+#if FK_HAS_X86_TARGETS
+#include <immintrin.h>
+#if FK_VECTOR_BYTES == 64
+#define FK_X86_MIN _mm512_min
+#elif FK_VECTOR_BYTES == 32
+#define FK_X86_MIN _mm256_min
+#else
+#define FK_X86_MIN _mm_min
+#endif
+#endif
+
 #define FK_REAL_IS_DOUBLE 0
 #define FK_TILE 16
 #include "tile.h"

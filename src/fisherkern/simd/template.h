@@ -19,6 +19,7 @@
 #define LN2_LOW 0x1.a39ef35793c76p-33
 #define LOG_ZERO 709.08 /* 1023 ln 2 */
 #define MATH(name) name
+#define X86_TYPE pd
 #define FK_DTYPE f64
 #else
 #define REAL float
@@ -32,6 +33,7 @@
 #define LN2_LOW 0x1.0bfbe8p-15f
 #define LOG_ZERO 88.02f /* 127 ln 2 */
 #define MATH(name) FK_MATH_FLOAT(name)
+#define X86_TYPE ps
 #define FK_MATH_FLOAT(name) name##f
 #define FK_DTYPE f32
 #endif

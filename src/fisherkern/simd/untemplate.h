@@ -2,6 +2,7 @@
 #undef REAL_BYTES
 #undef INT
 #undef SIGN_OFF
+#undef X86_TYPE
 #undef ROUNDER
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS

@@ -33,6 +33,17 @@ FK_INLINE VEC NAME(select)(BITS mask, VEC yes, VEC no)
     return (VEC)(((BITS)yes & mask) | ((BITS)no & ~mask));
 }
 
+/* The smaller of the two; a NaN stays one. */
+FK_INLINE VEC NAME(at_most)(VEC x, REAL limit)
+{
+    const VEC most = (VEC){0} + limit;
+#if FK_HAS_X86_TARGETS
+    return FK_JOIN(FK_X86_MIN, X86_TYPE)(most, x); /* the second where they do not compare */
+#else
+    return NAME(select)(x > most, most, x);
+#endif
+}
+
 /* The sum over the lanes of each of four vectors. */
 FK_INLINE QUAD NAME(totals)(const VEC *x)
 {

@@ -21,7 +21,7 @@ class Paired(NamedTuple):
     """Median seconds per repeat of each side, and the median of the windows' ratios a / b.
 
     `low` and `high` bound the ratio's median with 95 % confidence (order statistics; windows
-    taken as independent).
+    taken as independent); over processes they are the range (`repeated`).
     """
 
     a: float

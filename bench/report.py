@@ -111,7 +111,8 @@ def accuracy(plan: Plan) -> Part:
 def cost(plan: Plan) -> Part:
     found = costs.measure(plan.methods, plan.windows or costs.WINDOWS)
     dearer = [f"`{name}` ({result.ratio:.2f} against {paper:.2f})" for name, result in found.items()
-              if (paper := costs.paper_ratio(name)) and result.low > paper]
+              if (paper := costs.paper_ratio(name)) and result.low > paper
+              and name != "Backpropagation"]
     sentence = ("Relative to backpropagation, dearer here than in the paper: "
                 + (", ".join(dearer) or "none") + ".")
     return Part({"costs": f"{costs.table(found)}\n\n{sentence}"}, {"costs": pictures.costs(found)})

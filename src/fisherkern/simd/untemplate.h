@@ -14,6 +14,7 @@
 #undef FK_DTYPE
 #undef SUMS
 #undef JOINED
+#undef ASKS_FOR_BLOCKS
 #undef SHUFFLE
 #undef SHUFFLE_QUADS
 #undef EACH

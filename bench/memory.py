@@ -55,11 +55,6 @@ class Memory(NamedTuple):
     n_edges: int
 
     @property
-    def bytes_per_edge(self) -> float:
-        """Of training, beyond the activities."""
-        return (self.training - self.activities) / self.n_edges
-
-    @property
     def peak(self) -> int:
         """Of the whole run."""
         return max(self.building, self.training)

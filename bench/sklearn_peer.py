@@ -31,7 +31,7 @@ class ScikitLearnPeer:
         self._pools, self._n_threads = ThreadpoolController().select(user_api="blas"), n_threads
         self._layers = layers(net)
         self._model = self._started(
-            "adam", learning_rate or np.finfo(net.dtype).tiny,  # 0 is not allowed
+            "adam", learning_rate or 1e-20,  # 0 is not allowed; no denormals
             [layer.W.T for layer in self._layers], [layer.b for layer in self._layers])
 
     def _started(self, solver: str, rate: float, weights: list, biases: list) -> MLPClassifier:

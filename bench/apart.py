@@ -1,4 +1,5 @@
-"""A peer in a process of its own, for a library whose threads are settled when it is loaded."""
+"""What runs in a process of its own; a peer, for a library whose threads are settled when it is
+loaded."""
 
 from __future__ import annotations
 
@@ -7,13 +8,20 @@ import os
 import time
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+
+
+def alone(function: Callable[..., Any], *given: Any) -> Any:
+    """What a function returns in a process that does nothing else."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *given).result()
 
 
 class Apart:

@@ -14,6 +14,8 @@ from .timing import measure
 def test_faster_than_scipy_sparse(benchmark, name, optimizer):
     """The peer takes its plain gradient step in either case."""
     workload = oracles.workload(name)
+    oracles.check_step(name, optimizer)
+    oracles.check_peer(name, SparsePeer)
     run = stepper(workload, optimizer)
     result = paired(SparsePeer(*workload).run, run)
     assert result.low > 1, f"scipy.sparse / fisherkern: {result}"

@@ -26,6 +26,7 @@ PAPER_ITERATIONS = {
     "NaturalGradient": 9.5, "Backpropagation": 10_000,
 }
 WINDOWS = 41
+BASELINE = "Backpropagation"
 MARK = "costs"
 
 
@@ -62,7 +63,7 @@ def check(name: str) -> None:
 def measure(names: Iterable[str] = PRESETS, windows: int = WINDOWS) -> dict[str, Paired]:
     """Each method's step against one of backpropagation, checked before it is timed."""
     workload, found = oracles.workload("W1"), {}
-    plain = optimizer_stepper(workload, make("Backpropagation"))
+    plain = optimizer_stepper(workload, make(BASELINE))
     for name in names:
         check(name)
         full = make(name).reduction == "full"
@@ -75,6 +76,18 @@ def paper_ratio(name: str) -> float | None:
     """Of a step to one of backpropagation [O Table 1]."""
     iterations = PAPER_ITERATIONS.get(name)
     return 10_000 / iterations if iterations else None
+
+
+def sentences(found: dict[str, Paired]) -> str:
+    """Where a method costs more than in the paper, and what the baseline's own row tells."""
+    dearer = [f"`{name}` ({result.ratio:.2f} against {paper:.2f})" for name, result in found.items()
+              if name != BASELINE and (paper := paper_ratio(name)) and result.low > paper]
+    lines = [f"Relative to backpropagation, dearer here than in the paper: "
+             f"{', '.join(dearer) or 'none'}."]
+    if BASELINE in found:
+        lines.append(f"`{BASELINE}`'s own row is that step against itself, in other arrays: what "
+                     f"differs by no more than its {found[BASELINE]} may be nothing else.")
+    return " ".join(lines)
 
 
 def table(found: dict[str, Paired]) -> str:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from . import oracles
 from .layers import in_theta, is_weight
 from .loop import CURVATURE_DAMPING
-from .torch_dense import TorchDensePeer, check_by_draws, linears, of_next_draws
+from .torch_dense import TorchDensePeer, check_by_draws, linears, masks, of_next_draws
 
 
 class _Whole(TensorDataset):
@@ -33,10 +33,12 @@ class QuasiDiagonalPeer(TorchDensePeer):
     NNGeometry knows dense layers only; absent links are left out of `solve` by zeros in the
     gradient and beside the bias. The loader hands out the batch whole, without collating it, and
     is made before the timed part, which is the gradient by autograd, the matrix, `solve` and the
-    update. Threads and dtype as in `TorchDensePeer`.
+    update. Threads and dtype as in `TorchDensePeer`; blocks of a unit with many links are so nearly
+    singular that the step is checked in float64.
     """
 
     checked_rate = 1e-2
+    checked_in_double = True
 
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
                  n_threads: int = 1) -> None:
@@ -44,10 +46,15 @@ class QuasiDiagonalPeer(TorchDensePeer):
         self._rate = learning_rate
         self._loader = DataLoader(_Whole(self._X.clone(), self._Y), batch_size=len(X),
                                   collate_fn=lambda batch: batch)
-        self._links = [torch.from_numpy(layer.links) for layer in self._layers]
+        self._links = masks(self._layers)
 
     def matrix(self):
-        return FIM(self.model, self._loader, PMatQuasiDiag, variant="classif_logits")
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self._X.dtype)  # in which it makes its constants
+        try:
+            return FIM(self.model, self._loader, PMatQuasiDiag, variant="classif_logits")
+        finally:
+            torch.set_default_dtype(before)
 
     def first_step(self, name: str, rate: float) -> np.ndarray:
         """Minus the arrow-shaped blocks' inverse times the gradient."""
@@ -98,7 +105,8 @@ class QuasiDiagonalPeer(TorchDensePeer):
             g = {}
             for key, linear, links in zip(collection.layers, linears(self.model), self._links,
                                           strict=True):
-                matrix.data[key][1].view(links.shape).mul_(links)
+                if links is not None:
+                    matrix.data[key][1].view(links.shape).mul_(links)
                 g[key] = linear.weight.grad, linear.bias.grad
             step = matrix.solve(PVector(collection, dict_repr=g), regul=CURVATURE_DAMPING)
             with torch.no_grad():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
+from scipy.special import softmax
 
 import fisherkern as fk
 from fisherkern import reference
@@ -71,7 +72,8 @@ def _drawn(name: str, optimizer: str) -> dict[str, np.ndarray]:
     if made(optimizer)[0]().kind != "monte_carlo":
         return {}
     numbers = np.random.default_rng(SEED).random((len(X), 1), net.dtype)
-    return {"draws": reference.targets_from_random(net, X, numbers).argmax(axis=2)}
+    below = np.cumsum(softmax(outputs(name), axis=1), axis=1)
+    return {"draws": (below <= numbers).sum(axis=1, keepdims=True)}
 
 
 def adam_step(name: str, rate: float, damping: float = 1e-8) -> np.ndarray:
@@ -138,7 +140,8 @@ def check_peer(name: str, peer_class: Callable, **options) -> None:
 
     Where a peer has another step than the gradient's, `first_step` of the workload's name and
     `checked_rate` tells what it adds to theta. Where that is taken from the peer's own metric, of
-    drawn targets, `check_metric` has compared this one with fisherkern's.
+    drawn targets, `check_metric` has compared this one with fisherkern's. `checked_in_double`: the
+    step is that of the same code in float64, where float32 keeps too few of its digits.
     """
     net, X, Y = workload(name)
     values, expected = peer_class(net, X, Y, **options).gradient(), gradient(name)
@@ -148,7 +151,8 @@ def check_peer(name: str, peer_class: Callable, **options) -> None:
         peer_class.check_metric(name, **options)
     rate = getattr(peer_class, "checked_rate", 1.0)
     moved, *data = in_double(name)
-    moved, peer = moved.copy(), peer_class(net, X, Y, learning_rate=rate, **options)
+    given = in_double(name) if hasattr(peer_class, "checked_in_double") else (net, X, Y)
+    moved, peer = moved.copy(), peer_class(*given, learning_rate=rate, **options)
     if hasattr(peer_class, "first_step"):
         moved.theta += peer.first_step(name, rate)
     else:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from . import peer_table
+from .apart import alone
 from .pairing import Paired
-from .setting import cases
+from .repeated import RATIOS, over_runs
+from .setting import WINDOWS, cases
 from .workloads import WORKLOADS
 
-METRIC_STEP = "quasi-diagonal"
+GRADIENT, METRIC_STEP = "backpropagation", "quasi-diagonal"
+RUNS = 5
 
 # those that take a gradient step, as backpropagation does, on the workload's network
 PEERS = tuple(label for label, contender in peer_table.CONTENDERS.items()
-              if contender.beside == "backpropagation" and not contender.on)
-# the same on the dense network of the same layers, for which this library is not made
-DENSE = tuple(label for label, contender in peer_table.CONTENDERS.items()
-              if contender.beside == "backpropagation" and contender.on)
+              if contender.beside == GRADIENT and not contender.on)
+# by fisherkern's step: those on the dense network of the same layers, which it is not made for
+DENSE = {step: tuple(label for label, contender in peer_table.CONTENDERS.items()
+                     if contender.beside == step and contender.on)
+         for step in dict.fromkeys(contender.beside for contender in
+                                   peer_table.CONTENDERS.values() if contender.on)}
 
 Found = dict[str, Paired]
 Results = dict[tuple[str, int], Found]
@@ -36,10 +41,16 @@ def of(results: Results, labels: Collection[str]) -> Results:
     return {case: results for case, results in found.items() if results}
 
 
-def compare_metric(results: Results, windows: int | None = None) -> Results:
-    """The fastest plain peer of each case again, beside the step with the metric."""
-    return {case: peer_table.compare(*case, [fastest_peer(found)], METRIC_STEP, windows)
-            for case, found in of(results, PEERS).items()}
+def again(results: Results, n_runs: int = RUNS, windows: int | None = None) -> dict[str, Results]:
+    """The fastest plain peer of each case over processes, beside fisherkern's gradient step and
+    its step with the metric; every case has its turn before the next of `n_runs` turns."""
+    steps = GRADIENT, METRIC_STEP
+    fastest = {case: fastest_peer(found) for case, found in of(results, PEERS).items()}
+    runs = [{(name, n): alone(peer_table.timed, label, name, n, steps,
+                              windows or max(3, WINDOWS[name] // 3))
+             for (name, n), label in fastest.items()} for _ in range(n_runs)]
+    return {step: {case: {label: over_runs([run[case][i] for run in runs])}
+                   for case, label in fastest.items()} for i, step in enumerate(steps)}
 
 
 def fastest_peer(found: Found) -> str:
@@ -53,17 +64,21 @@ def standing(found: Found) -> str:
     return "faster" if result.low > 1 else "slower" if result.high < 1 else "level"
 
 
-def sentence(case: tuple[str, int], found: Found, step: str = "gradient") -> str:
+def sentence(case: tuple[str, int], found: Found, step: str) -> str:
     label = fastest_peer(found)
     ratio = found[label]
-    peer = f"the fastest peer's{'' if step == 'gradient' else ' plain gradient step'}, {label}"
+    peer = f"the fastest peer's{' plain gradient step' * (step == METRIC_STEP)}, {label}"
     how = {
         "faster": f"{ratio.ratio:.2f} times faster ({ratio.low:.2f}-{ratio.high:.2f}) than {peer}",
         "slower": f"{1 / ratio.ratio:.2f} times slower ({1 / ratio.high:.2f}-{1 / ratio.low:.2f}) "
                   f"than {peer}",
         "level": f"as fast as {peer}, as far as this run can tell (ratio {ratio})",
     }[standing(found)]
-    return f"- {named(case)}: fisherkern's {step} step is {how}."
+    return f"- {named(case)}: fisherkern's {named_step(step)} step is {how}."
+
+
+def named_step(step: str) -> str:
+    return "gradient" if step == GRADIENT else step
 
 
 def named(case: tuple[str, int]) -> str:
@@ -71,33 +86,33 @@ def named(case: tuple[str, int]) -> str:
     return f"{name}, {n_threads} thread{'s' * (n_threads > 1)}"
 
 
-def text(results: Results, metric: Results) -> str:
+def text(results: Results, repeated: dict[str, Results]) -> str:
     """Table, sentences for each workload, who is missing, conditions."""
     names = dict.fromkeys(name for name, _ in results)
     lines = [line for (name, n), found in results.items()
              for line in peer_table.rows(name, n, found)]
     absent = filter(None, map(peer_table.missing, names))
-    return "\n".join([
-        *peer_table.HEAD, *lines, "",
-        *(sentence(*item) for item in of(results, PEERS).items()), "",
-        *(sentence(*item, METRIC_STEP) for item in metric.items()), "",
-        *(sentence((f"all weights of {name}'s layers", n), found)
-          for (name, n), found in of(results, DENSE).items()), "",
-        *(f"{line}\n" for line in absent), notes()])
+    sparse = [line for step, found in repeated.items()
+              for line in ["", *(sentence(*item, step) for item in found.items())]]
+    dense = [sentence((f"all weights of {name}'s layers", n), found, step)
+             for step, labels in DENSE.items() for (name, n), found in of(results, labels).items()]
+    n_runs = RATIOS.format(RUNS)
+    return "\n".join([*peer_table.HEAD, *lines, "", f"The fastest peers once more: {n_runs}.",
+                      *sparse, "", *dense, "", *(f"{line}\n" for line in absent), notes()])
 
 
-def verdict(results: Results, metric: Results) -> str:
+def verdict(results: Results, repeated: dict[str, Results]) -> str:
     """Where fisherkern is the fastest, where not, and who was not there."""
     lines = ["A case is a workload and a number of threads; what peers take is a plain gradient "
-             "step in both. Ratios are those of one process: within a tenth of 1, another one may "
-             "turn them round."]
-    for step, found in (("gradient", of(results, PEERS)), (METRIC_STEP, metric)):
+             f"step in both. Beside the fastest peer {RATIOS.format(RUNS)}; a case whose range has "
+             "1 in it counts as undecided."]
+    for step, found in repeated.items():
         lines += ["", *_verdict(step, found)]
-    slower = [named(case) for case, found in of(results, DENSE).items()
-              if standing(found) == "slower"]
-    if slower:
-        lines += ["", "On **dense** networks of the same layers a library for these is faster in: "
-                  f"{'; '.join(slower)}."]
+    dense = {step: of(results, labels) for step, labels in DENSE.items()}
+    if any(dense.values()):
+        lines += ["", "On the **dense** networks of the same layers, for which this library is not "
+                  "made, beside the like steps of others, in one process each:"]
+        lines += [f"- {' '.join(_verdict(step, found))}" for step, found in dense.items() if found]
     missing = absent(results)
     if missing:
         lines += ["", f"Not installed in this run, so not compared: {'; '.join(missing)}."]
@@ -107,8 +122,8 @@ def verdict(results: Results, metric: Results) -> str:
 def _verdict(step: str, results: Results) -> list[str]:
     found = {how: [named(case) for case, found in results.items() if standing(found) == how]
              for how in ("faster", "level", "slower")}
-    lines = [f"fisherkern's {step} step is faster than every peer's in {len(found['faster'])} of "
-             f"{len(results)} cases."]
+    lines = [f"fisherkern's {named_step(step)} step is faster than every peer's in "
+             f"{len(found['faster'])} of {len(results)} cases."]
     for how, lead in (("slower", "It is **not the fastest** in"),
                       ("level", "It cannot be told from the fastest peer's in")):
         if found[how]:
@@ -126,6 +141,4 @@ def absent(results: Results) -> list[str]:
 
 
 def notes() -> str:
-    return (f"{peer_table.versions()} {peer_table.pools()} The fastest of those beside the same "
-            "step on the same network is in bold. W1 has one thread alone: its steps are too short "
-            "for two.")
+    return f"{peer_table.notes()} W1 has one thread alone: its steps are too short for two."

@@ -1,25 +1,25 @@
-"""Steps of what a user would write instead, each beside fisherkern's in the same run:
+"""Steps of what a user would write instead, each beside fisherkern's in a process of its own:
 `python -m bench.peer_table [--threads 1 2] [--workloads W1 W2 W2d W3 W4]
 [--peers LABEL ...]`.
 
 Threads that wait in an OpenMP runtime spin for a while. With one runtime in the process, as where
-fisherkern, PyTorch and Numba all find the same libgomp, the next side takes these same threads and
-loses nothing; with several, a pause before each window outlasts the spinning.
+fisherkern and the peer find the same libgomp, the next side takes these same threads and loses
+nothing; with several, a pause before each window outlasts the spinning.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any, NamedTuple
 
 from . import oracles
-from .apart import Apart
+from .apart import Apart, alone
 from .loop import stepper
 from .pairing import Paired, paired
 from .setting import NAMES, WINDOWED, WINDOWS, conditions, program
@@ -45,7 +45,8 @@ class Contender(NamedTuple):
     `has_threads`: whether it takes a number of them to advantage, and `has_pool`, whether they are
     others than OpenMP's. `on` is what `oracles.workload` wants behind the name for the network
     that both train, `beside` fisherkern's step that it is timed against, by `loop.stepper`.
-    `otherwise` says why the other workloads are left out.
+    `otherwise` says why the other workloads are left out, and `program` what must be there besides
+    the package.
     """
 
     module: str
@@ -57,19 +58,36 @@ class Contender(NamedTuple):
     on: str = ""
     beside: str = "backpropagation"
     otherwise: str = ""
+    program: str = ""
+
+    def lacks(self) -> str:
+        """What is not installed, if anything."""
+        return self.package if not find_spec(self.package) else \
+            self.program if self.program and not which(self.program) else ""
 
 
 def _torch(module: str, name: str, **others) -> Contender:
     return Contender(module, name, package="torch", **others)
 
 
-def _jax(name: str, *workloads: str, otherwise: str, has_threads: bool = True) -> Contender:
-    return Contender("jax_peers", name, has_threads, workloads, "jax", True, otherwise=otherwise)
+def _jax(name: str, *workloads: str, **others) -> Contender:
+    return Contender("jax_peers", name, workloads=workloads, package="jax", has_pool=True, **others)
 
 
-def _curvature(package: str, name: str, beside: str) -> Contender:
-    return Contender(f"{package}_peers", name, True, _SOFTMAX, package, beside=beside,
-                     otherwise="takes dense layers, here with a softmax: W2 and W2d")
+def _curvature(package: str, name: str, beside: str, on: str = "") -> Contender:
+    return Contender(f"{package}_peers", name, workloads=_SOFTMAX, package=package, on=on,
+                     beside=beside, otherwise="takes dense layers, here with a softmax: W2 and W2d")
+
+
+# packages for curvature, each with masks for absent links and on the whole dense network
+_CURVATURE = {
+    "BackPACK, DiagGGNExact": ("backpack", "DiagGGNPeer", "fisher, diagonal"),
+    "BackPACK, DiagGGNMC": ("backpack", "DiagGGNMCPeer", "monte_carlo, diagonal"),
+    "NNGeometry, PMatQuasiDiag": ("nngeometry", "QuasiDiagonalPeer", "fisher, quasi_diagonal"),
+    "NNGeometry, PMatQuasiDiag, one draw": (
+        "nngeometry", "QuasiDiagonalMonteCarloPeer", "monte_carlo, quasi_diagonal"),
+}
+MASKED, ALL_WEIGHTS = ", dense and masked", ", dense, all weights trained"
 
 
 CONTENDERS = {
@@ -77,6 +95,7 @@ CONTENDERS = {
                               otherwise="for small layers; see torch, dense"),
     "scipy.sparse": Contender("peers", "SparsePeer", False),
     "torch, CSR": _torch("torch_peers", "TorchSparsePeer"),
+    "torch, CSR, int32 indices": _torch("torch_peers", "ShortIndexPeer"),
     "torch, embedding_bag": _torch("torch_peers", "EmbeddingBagPeer"),
     "Numba": Contender("numba_peer", "NumbaPeer", package="numba"),
     "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="W4 would be 227 matrices"),
@@ -85,24 +104,27 @@ CONTENDERS = {
                         has_threads=False),
     "JAX, gather by levels": _jax("LevelsPeer", "W4", otherwise="for irregular graphs: W4"),
     "JAX, dense and masked": _jax("DensePeer", *_DENSE, otherwise=_NO_DENSE),
+    "JAX, dense, all weights trained": _jax("DensePeer", *_DENSE, on=oracles.DENSE,
+                                            otherwise=_NO_DENSE),
     "torch, dense and masked, autograd": _torch("torch_dense", "TorchDensePeer", workloads=_DENSE,
                                                 otherwise=_NO_DENSE),
     "torch, dense, all weights trained": _torch(
         "torch_dense", "TorchDensePeer", workloads=_DENSE, on=oracles.DENSE, otherwise=_NO_DENSE),
+    "torch, dense, torch.compile, all weights trained": _torch(
+        "torch_dense", "CompiledDensePeer", workloads=_DENSE, on=oracles.DENSE,
+        otherwise=_NO_DENSE, program="g++"),
     "torch.optim.SGD": _torch("torch_optimizers", "SGDPeer"),
     "torch.optim.Adam": _torch("torch_optimizers", "AdamPeer", beside="Adam"),
     "torch.optim.LBFGS": _torch("torch_optimizers", "LBFGSPeer"),
     "scikit-learn, dense, Adam, all weights trained": Contender(
-        "sklearn_peer", "ScikitLearnPeer", True, _SOFTMAX, "sklearn", True, oracles.DENSE, "Adam",
-        "its classifier has no tanh outputs, as W1 has; " + _NO_DENSE),
-    "BackPACK, DiagGGNExact, dense": _curvature("backpack", "DiagGGNPeer", "fisher, diagonal"),
-    "BackPACK, DiagGGNMC, dense": _curvature("backpack", "DiagGGNMCPeer",
-                                             "monte_carlo, diagonal"),
-    "NNGeometry, PMatQuasiDiag, dense": _curvature("nngeometry", "QuasiDiagonalPeer",
-                                                   "fisher, quasi_diagonal"),
-    "NNGeometry, PMatQuasiDiag, one draw, dense": _curvature(
-        "nngeometry", "QuasiDiagonalMonteCarloPeer", "monte_carlo, quasi_diagonal"),
-    "curvlinops, K-FAC, dense": _curvature("curvlinops", "KFACPeer", "monte_carlo, unitwise"),
+        "sklearn_peer", "ScikitLearnPeer", workloads=_SOFTMAX, package="sklearn", has_pool=True,
+        on=oracles.DENSE, beside="Adam",
+        otherwise="its classifier has no tanh outputs, as W1 has; " + _NO_DENSE),
+    **{f"{label}{MASKED}": _curvature(*given) for label, given in _CURVATURE.items()},
+    # beside unit blocks, which a dense network has 1.6 * 10^9 entries of
+    f"curvlinops, K-FAC{MASKED}": _curvature("curvlinops", "KFACPeer", "monte_carlo, unitwise"),
+    **{f"{label}{ALL_WEIGHTS}": _curvature(*given, oracles.DENSE)
+       for label, given in _CURVATURE.items()},
 }
 
 
@@ -128,24 +150,28 @@ def checked(label: str, name: str, n_threads: int) -> Any:
 def installed(name: str) -> list[str]:
     """Labels of the contenders that a workload has here."""
     return [label for label, contender in CONTENDERS.items()
-            if name in contender.workloads and find_spec(contender.package)]
+            if name in contender.workloads and not contender.lacks()]
+
+
+def timed(label: str, name: str, n_threads: int = 1, steps: Collection[str] = (),
+          windows: int | None = None) -> list[Paired]:
+    """A contender against the step that it stands beside, or against others of `loop.stepper`'s;
+    all are checked first."""
+    contender, peer = CONTENDERS[label], checked(label, name, n_threads)
+    trained, results = name + contender.on, []
+    for step in steps or [contender.beside]:
+        oracles.check_step(trained, step, n_threads)
+        ours = stepper(oracles.workload(trained), step, n_threads=n_threads)
+        results.append(paired(peer.run, ours, windows=windows or WINDOWS[name],
+                              pause=pause(n_threads, contender.has_pool)))
+    return results
 
 
 def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDERS),
-            step: str | None = None, windows: int | None = None) -> dict[str, Paired]:
-    """Each contender against the step that it stands beside, or against another one of
-    `loop.stepper`'s, checked before it is timed."""
-    results = {}
-    for label in installed(name):
-        if label not in labels:
-            continue
-        contender, peer = CONTENDERS[label], checked(label, name, n_threads)
-        trained = name + contender.on
-        oracles.check_step(trained, step or contender.beside, n_threads)
-        ours = stepper(oracles.workload(trained), step or contender.beside, n_threads=n_threads)
-        results[label] = paired(peer.run, ours, windows=windows or WINDOWS[name],
-                                pause=pause(n_threads, contender.has_pool))
-    return results
+            windows: int | None = None) -> dict[str, Paired]:
+    """Each contender against the step that it stands beside, in a process of its own."""
+    return {label: alone(timed, label, name, n_threads, (), windows)[0]
+            for label in installed(name) if label in labels}
 
 
 def pause(n_threads: int, has_pool: bool) -> float:
@@ -163,8 +189,8 @@ def left_out(name: str) -> dict[str, str]:
     for label, contender in CONTENDERS.items():
         if name not in contender.workloads:
             reasons[label] = contender.otherwise
-        elif not find_spec(contender.package):
-            reasons[label] = f"{contender.package} is not installed"
+        elif lacking := contender.lacks():
+            reasons[label] = f"{lacking} is not installed"
     return reasons
 
 
@@ -177,25 +203,17 @@ def runtimes() -> set[str]:
     return set(re.findall(r"/\S*/lib(?:gomp|iomp5|omp)\b\S*", maps))
 
 
-def pools() -> str:
-    return f"OpenMP runtimes: {len(runtimes())}."
-
-
 HEAD = ("| workload | threads | peer | its threads | peer, µs | fisherkern's step "
         "| fisherkern, µs | peer / fisherkern |", "|---|--:|---|--:|--:|---|--:|--:|")
 
 
 def rows(name: str, n_threads: int, results: dict[str, Paired]) -> list[str]:
-    """Of a Markdown table, the fastest peer beside each step on each network in bold."""
-    fastest: dict[tuple[str, str], float] = {}
-    for label, result in results.items():
-        key = CONTENDERS[label].beside, CONTENDERS[label].on
-        fastest[key] = min(result.ratio, fastest.get(key, math.inf))
+    """Of a Markdown table; who is faster than fisherkern is in bold."""
     lines = []
     for label, result in results.items():
         contender = CONTENDERS[label]
         threads = n_threads if contender.has_threads else 1
-        mark = "**" if fastest[contender.beside, contender.on] == result.ratio else ""
+        mark = "**" if result.high < 1 else ""
         lines.append(f"| {name} | {n_threads} | {mark}{label}{mark} | {threads} "
                      f"| {1e6 * result.a:,.0f} | {contender.beside} | {1e6 * result.b:,.0f} "
                      f"| {mark}{result}{mark} |")
@@ -224,11 +242,11 @@ def versions(packages: Collection[str] = PACKAGES, ratios: str = WINDOWED) -> st
 
 
 def notes() -> str:
-    return (f"{versions()} {pools()} Each side takes "
+    return (f"{versions()} Each row is of a process of its own. Each side takes "
             "a gradient and a step: fisherkern's is named; a peer's is plain gradient "
-            "descent where it stands beside backpropagation, L-BFGS excepted. The fastest peer "
-            "beside each is in bold. Dense peers do the work of absent links too; where all "
-            "weights are trained, fisherkern trains the same dense network.")
+            "descent where it stands beside backpropagation, L-BFGS excepted. In bold are peers "
+            "whose whole interval is below 1: they are faster. Dense peers do the work of absent "
+            "links too; where all weights are trained, fisherkern trains the same dense network.")
 
 
 def main() -> None:

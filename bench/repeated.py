@@ -3,13 +3,12 @@ arrays lie, counts in their intervals."""
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Collection, Iterable
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
 from . import oracles, peer_table
+from .apart import alone
 from .loop import stepper
 from .pairing import Paired, paired
 from .setting import WINDOWS
@@ -28,8 +27,7 @@ def repeated(names: Iterable[str], labels: Collection[str], steps: Collection[st
     for _ in range(n_runs):
         for name, runs in found.items():
             windows = max(3, WINDOWS[name] // 3)
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                runs.append(pool.submit(once, name, labels, steps, windows).result())
+            runs.append(alone(once, name, labels, steps, windows))
     return {name: {label: over_runs([run[label] for run in runs]) for label in runs[0]}
             for name, runs in found.items()}
 
@@ -37,7 +35,8 @@ def repeated(names: Iterable[str], labels: Collection[str], steps: Collection[st
 def once(name: str, labels: Collection[str], steps: Collection[str],
          windows: int) -> dict[str, Paired]:
     """In this process, each checked before it is timed."""
-    results = peer_table.compare(name, 1, labels, windows=windows)
+    results = {label: peer_table.timed(label, name, windows=windows)[0]
+               for label in peer_table.installed(name) if label in labels}
     ours = stepper(oracles.workload(name), "backpropagation")
     for step in steps:
         oracles.check_step(name, step)

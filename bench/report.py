@@ -97,9 +97,9 @@ def quick() -> Plan:
 def peers(plan: Plan) -> Part:
     results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None,
                                       plan.windows)
-    metric = peer_report.compare_metric(results, plan.windows)
-    return Part({"peers": peer_report.text(results, metric),
-                 "verdict": peer_report.verdict(results, metric)},
+    again = peer_report.again(results, 1 if plan.windows else peer_report.RUNS, plan.windows)
+    return Part({"peers": peer_report.text(results, again),
+                 "verdict": peer_report.verdict(results, again)},
                 {"peers": pictures.peers(peer_report.of(results, peer_report.PEERS))})
 
 
@@ -110,12 +110,8 @@ def accuracy(plan: Plan) -> Part:
 
 def cost(plan: Plan) -> Part:
     found = costs.measure(plan.methods, plan.windows or costs.WINDOWS)
-    dearer = [f"`{name}` ({result.ratio:.2f} against {paper:.2f})" for name, result in found.items()
-              if (paper := costs.paper_ratio(name)) and result.low > paper
-              and name != "Backpropagation"]
-    sentence = ("Relative to backpropagation, dearer here than in the paper: "
-                + (", ".join(dearer) or "none") + ".")
-    return Part({"costs": f"{costs.table(found)}\n\n{sentence}"}, {"costs": pictures.costs(found)})
+    return Part({"costs": f"{costs.table(found)}\n\n{costs.sentences(found)}"},
+                {"costs": pictures.costs(found)})
 
 
 def partial(plan: Plan) -> Part:

@@ -5,8 +5,9 @@ Work is counted from the network as docs/methods.md, Costs, counts it, and so ar
 * rows: the inner loops read, for each edge and sample, the activity of the source (forward), the
   signals of the target (backward, but for edges out of inputs; value, and modulus where there is
   one) and the activity again (sums over samples). Where sums are taken by sources, they are those
-  of the target's signals just read, of all edges, and nothing is read again. Rows come from a cache
-  or memory; which one depends on the network.
+  of the targets' signals, of all edges, read in the backward pass itself or right behind it, then
+  from the nearest cache: counted once. Rows come from a cache or memory; which one depends on the
+  network.
 * edges: indices, weights and sums of each edge, once per step at least (a tile of 16 to 64 samples
   at a time, so up to that many times less often than rows).
 

@@ -37,13 +37,16 @@ def cases(names: Iterable[str], most_threads: int) -> list[tuple[str, int]]:
 
 
 def processor() -> str:
-    """Model name where the system tells it."""
+    """Model name and numbers where the system tells them."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*: (.*)$", text, re.MULTILINE))
+    if "model name" not in found:
+        return platform.machine()
+    return (f"{found['model name'].strip()} (family {found.get('cpu family', 'unknown')}, "
+            f"model {found.get('model', 'unknown')})")
 
 
 def program(name: str, description: str | None) -> argparse.ArgumentParser:

@@ -12,8 +12,6 @@ from torch import nn
 from . import oracles
 from .layers import Layer, in_theta, layers
 
-# one whose draws leave no arrow-shaped block of NNGeometry's nearly singular: in those, float32
-# would be further off than any tolerance that tells a right step from a wrong one
 SEED = 1
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -69,9 +67,9 @@ class TorchDensePeer:
         self.model = module(self._layers, net.interpretation)
         self.take(*self.prepared(X, Y))
         self.torch_optimizer = self.optimizer(learning_rate)
-        for linear, layer in zip(linears(self.model), self._layers, strict=True):
-            if not (layer.links == 1).all():
-                linear.weight.register_post_accumulate_grad_hook(_times(layer.links))
+        for linear, mask in zip(linears(self.model), masks(self._layers), strict=True):
+            if mask is not None:
+                linear.weight.register_post_accumulate_grad_hook(_times(mask))
 
     def optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.model.parameters(), lr=learning_rate)
@@ -124,10 +122,27 @@ class DenseAdamPeer(TorchDensePeer):
         return torch.optim.Adam(self.model.parameters(), lr=learning_rate, fused=True)
 
 
-def _times(links: np.ndarray):
-    """A hook for the gradient: 0 where there is no link; parallel links each take the step."""
-    mask = torch.from_numpy(links)
+class CompiledDensePeer(TorchDensePeer):
+    """Model and loss by `torch.compile` in its default mode, with autograd through it; compiling is
+    before the timed part, and the optimizer's step is as before."""
 
+    def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
+                 n_threads: int = 1) -> None:
+        torch.set_num_threads(n_threads)  # the compiled code is for as many
+        super().__init__(net, X, Y, learning_rate, n_threads)
+        self._compiled = torch.compile(super().loss)
+
+    def loss(self) -> torch.Tensor:
+        return self._compiled()
+
+
+def masks(split: list[Layer]) -> list[torch.Tensor | None]:
+    """Of each layer's links; None where none is absent."""
+    return [None if (layer.links == 1).all() else torch.from_numpy(layer.links) for layer in split]
+
+
+def _times(mask: torch.Tensor):
+    """A hook for the gradient: 0 where there is no link; parallel links each take the step."""
     def multiply(weight: torch.Tensor) -> None:
         weight.grad.mul_(mask)
 

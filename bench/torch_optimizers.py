@@ -7,7 +7,7 @@ import torch
 
 from . import oracles
 from .pairing import elapsed
-from .torch_peers import EmbeddingBagPeer, TorchSparsePeer
+from .torch_peers import EmbeddingBagPeer, ShortIndexPeer, TorchSparsePeer
 
 _TRIAL = 3
 
@@ -15,7 +15,7 @@ _TRIAL = 3
 class SGDPeer:
     """`torch.optim.SGD` with `fused=True`, its fastest form on processors.
 
-    The gradient is that of `torch_peers`, by hand: the faster of its two forms by a short trial at
+    The gradient is that of `torch_peers`, by hand: the fastest of its forms by a short trial at
     construction. All parameters are one tensor, as flat as an optimizer can have them, so that
     its loop over tensors costs nothing. Timed: the gradient and `step`; its tensor is made before,
     so there is no `zero_grad`. Threads, dtype and warm-up as there.
@@ -25,7 +25,7 @@ class SGDPeer:
                  n_threads: int = 1) -> None:
         self._n_threads, self._n_samples = n_threads, X.shape[0]
         forms = [form(net, X, Y, n_threads=n_threads)
-                 for form in (TorchSparsePeer, EmbeddingBagPeer)]
+                 for form in (TorchSparsePeer, ShortIndexPeer, EmbeddingBagPeer)]
         for form in forms:
             form.run(_TRIAL)
         self._form = min(forms, key=lambda form: elapsed(form.run, _TRIAL))

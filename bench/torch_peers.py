@@ -1,4 +1,4 @@
-"""The same gradient and SGD step in PyTorch, in the two forms that are fast for sparse networks."""
+"""The same gradient and SGD step in PyTorch, in the forms that are fast for sparse networks."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class TorchSparsePeer:
     sampled on the pattern. NumPy takes only the few values at the outputs.
     """
 
+    index = np.int64
+
     def __init__(self, net, X: np.ndarray, Y: np.ndarray, learning_rate: float = 0.0,
                  n_threads: int = 1) -> None:
         X, self._Y = columns(net, X, Y)
@@ -100,8 +102,9 @@ class TorchSparsePeer:
         self._weights = torch.tensor(weights)
         self._by_source = torch.from_numpy(by_source)
         self._out_weights = self._weights[self._by_source]
-        self._into = tuple(map(torch.from_numpy, (starts, units)))
-        self._out = tuple(map(torch.from_numpy, (out_starts, targets[by_source])))
+        self._into, self._out = (
+            tuple(torch.from_numpy(values.astype(self.index)) for values in pair)
+            for pair in ((starts, units), (out_starts, targets[by_source])))
         first = self._net.n_inputs + 1
         self._gradient = _csr(self._into[0][first:].clone(), self._into[1],
                               torch.zeros_like(self._weights),
@@ -170,6 +173,12 @@ class TorchSparsePeer:
             level.backward(direct)
         torch.sparse.sampled_addmm(self._gradient, self._delta[self._net.n_inputs + 1:],
                                    self._a.T, beta=0, out=self._gradient)
+
+
+class ShortIndexPeer(TorchSparsePeer):
+    """Indices of 32 bits, which MKL takes as they are: faster where products are many and small."""
+
+    index = np.int32
 
 
 class EmbeddingBagPeer(TorchSparsePeer):

@@ -16,6 +16,7 @@ from bench import (
     partial_metric,
     peaks,
     peer_report,
+    peer_table,
     repeated,
     report,
     roofline,
@@ -116,16 +117,20 @@ def test_the_document_has_every_mark():
 def test_who_is_the_fastest():
     results = {("W1", 1): {"scipy.sparse": FASTER, "NumPy, dense": SLOWER},
                ("W2", 1): {"scipy.sparse": FASTER}, ("W2", 2): {"scipy.sparse": LEVEL}}
-    metric = {("W1", 1): {"NumPy, dense": SLOWER}, ("W2", 1): {"scipy.sparse": FASTER}}
-    layers = "torch, dense, all weights trained"
+    fastest = {"backpropagation": {case: dict(found) for case, found in results.items()},
+               "quasi-diagonal": {("W1", 1): {"NumPy, dense": SLOWER},
+                                  ("W2", 1): {"scipy.sparse": FASTER}}}
+    layers, masked = "torch, dense, all weights trained", "BackPACK, DiagGGNExact, dense and masked"
+    curved = masked.replace(peer_table.MASKED, peer_table.ALL_WEIGHTS)
     results["W2", 1][layers], results["W2", 2][layers] = SLOWER, LEVEL
-    results["W2", 1]["BackPACK, DiagGGNExact, dense"] = LEVEL
-    text = peer_report.text(results, metric)
+    results["W2", 1][masked], results["W2", 1][curved] = LEVEL, SLOWER
+    text = peer_report.text(results, fastest)
     assert "| W1 | 1 | **NumPy, dense** | 1 | 1,000 | backpropagation | 2,000 " \
         "| **0.50 (0.40-0.60)** |" in text
     assert "| W1 | 1 | scipy.sparse | 1 | 6,000 |" in text
-    assert f"| W2 | 2 | **{layers}** | 2 | 2,100 |" in text
-    assert "| **BackPACK, DiagGGNExact, dense** | 1 | 2,100 | fisher, diagonal | 2,000 |" in text
+    assert f"| W2 | 2 | {layers} | 2 | 2,100 | backpropagation | 2,000 | 1.05 (0.95-1.15) |" in text
+    assert f"| {masked} | 1 | 2,100 | fisher, diagonal | 2,000 |" in text
+    assert f"| **{curved}** | 1 | 1,000 | fisher, diagonal | 2,000 |" in text
     assert "NumPy, dense (for small layers; see torch, dense)" in text
     assert "- W1, 1 thread: fisherkern's gradient step is 2.00 times slower (1.67-2.50) than " \
         "the fastest peer's, NumPy, dense." in text
@@ -135,15 +140,19 @@ def test_who_is_the_fastest():
         "than the fastest peer's plain gradient step, NumPy, dense." in text
     assert "- all weights of W2's layers, 1 thread: fisherkern's gradient step is 2.00 times slo" \
         in text
-    verdict = peer_report.verdict(results, metric)
-    assert "faster in: W2, 1 thread." in verdict
+    assert "- all weights of W2's layers, 1 thread: fisherkern's fisher, diagonal step is 2.00 " \
+        f"times slower (1.67-2.50) than the fastest peer's, {curved}." in text
+    verdict = peer_report.verdict(results, fastest)
+    for step, n in (("gradient", 2), ("fisher, diagonal", 1)):
+        assert f"- fisherkern's {step} step is faster than every peer's in 0 of {n} cases. " \
+            "It is **not the fastest** in: W2, 1 thread." in verdict
     assert "gradient step is faster than every peer's in 1 of 3 cases" in verdict
     assert "quasi-diagonal step is faster than every peer's in 1 of 2 cases" in verdict
     assert verdict.count("It is **not the fastest** in: W1, 1 thread.") == 2
-    assert "It cannot be told from the fastest peer's in: W2, 2 threads." in verdict
+    assert verdict.count("It cannot be told from the fastest peer's in: W2, 2 threads.") == 2
     absent = verdict.split("not compared: ")[1].rstrip(".").split("; ")
     assert "torch, CSR" in absent
-    assert "curvlinops, K-FAC, dense" in absent
+    assert "curvlinops, K-FAC, dense and masked" in absent
     assert not {"scipy.sparse", "NumPy, dense", "JAX, gather by levels"} & set(absent)
 
 
@@ -275,3 +284,20 @@ def test_commands_are_listed_and_there(monkeypatch, capsys):
     commands.main()
     assert called == [(("bench.guard",), {"run_name": "__main__"})]
     assert sys.argv[1:] == ["HEAD~1", "--help"]
+
+
+def test_the_fastest_peer_again(monkeypatch):
+    asked = []
+
+    def alone(function, label, name, n, steps, windows):
+        asked.append((label, name, n))
+        return [FASTER, Paired(1e-3, 2e-3, len(asked) / 4, 0, 9)]
+
+    monkeypatch.setattr(peer_report, "alone", alone)
+    results = {("W1", 1): {"Numba": SLOWER, "scipy.sparse": FASTER},
+               ("W2", 2): {"scipy.sparse": FASTER,
+                           "JAX, dense, all weights trained": SLOWER}}
+    found = peer_report.again(results, n_runs=3)
+    assert asked == [("Numba", "W1", 1), ("scipy.sparse", "W2", 2)] * 3
+    assert found["quasi-diagonal"]["W1", 1] == {"Numba": (1e-3, 2e-3, 3 / 4, 1 / 4, 5 / 4)}
+    assert found["backpropagation"]["W2", 2]["scipy.sparse"].ratio == FASTER.ratio

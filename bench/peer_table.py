@@ -28,8 +28,8 @@ from .setting import NAMES, WINDOWED, WINDOWS, conditions, program
 SECONDS_OF_SPINNING, SECONDS_OF_OTHERS = 0.25, 0.05
 # how many threads a process keeps busy is measured over some steps, and is one's at most
 SHARE_STEPS, MOST_OF_ONE = 20, 1.1
-PACKAGES = ("torch", "numba", "jax", "scikit-learn", "backpack-for-pytorch", "nngeometry",
-            "curvlinops-for-pytorch")
+PACKAGES = ("torch", "sparseprop", "numba", "jax", "scikit-learn", "backpack-for-pytorch",
+            "nngeometry", "curvlinops-for-pytorch")
 
 
 COMPARED = NAMES | {"W2d": "the second with a dense last layer, 70,000 edges"}
@@ -97,6 +97,9 @@ CONTENDERS = {
     "torch, CSR": _torch("torch_peers", "TorchSparsePeer"),
     "torch, CSR, int32 indices": _torch("torch_peers", "ShortIndexPeer"),
     "torch, embedding_bag": _torch("torch_peers", "EmbeddingBagPeer"),
+    "SparseProp": Contender(
+        "sparseprop_peers", "SparsePropPeer", workloads=("W2", "W2d", "W3"), package="sparseprop",
+        otherwise="takes layers in float32"),
     "Numba": Contender("numba_peer", "NumbaPeer", package="numba"),
     "JAX, BCOO": _jax("BCOOPeer", *_LAYERED, otherwise="W4 would be 227 matrices"),
     # with two threads XLA takes two to three times as long as with one

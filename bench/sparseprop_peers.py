@@ -1,4 +1,4 @@
-"""Layers of SparseProp, which is made for what fisherkern is: sparse layers trained on processors."""
+"""Layers of SparseProp, made for the same as fisherkern: sparse layers trained on processors."""
 
 from __future__ import annotations
 

@@ -93,7 +93,10 @@ class TorchDensePeer:
         z = self.model(self._X)
         if self._net.interpretation == "softmax":
             return nn.functional.cross_entropy(z, self._Y)
-        total = nn.functional.binary_cross_entropy_with_logits(z, self._Y, reduction="sum")
+        if self._net.interpretation == "bernoulli":
+            total = nn.functional.binary_cross_entropy_with_logits(z, self._Y, reduction="sum")
+        else:
+            total = nn.functional.mse_loss(z, self._Y, reduction="sum") / 2
         return total / self._Y.shape[0]
 
     def gradient(self) -> np.ndarray:

@@ -10,7 +10,7 @@ COMMANDS = {
     "report": "all measurements with their pictures into docs/performance.md",
     "guard": "is the working tree slower than another revision?",
     "table": "steps beside the fastest peers: the table of README.md for these kernels",
-    "peer_table": "gradient steps beside every peer that is installed",
+    "peer_table": "steps beside every peer that is installed",
     "time_to_accuracy": "epochs and seconds to given accuracies beside Adam elsewhere",
     "costs": "steps of every optimizer beside the paper's",
     "partial_metric": "metrics from a part of the samples",
@@ -37,7 +37,8 @@ def main() -> None:
         made.print_help()
         return
     sys.argv = [f"bench.{given.command}", *rest]
-    runpy.run_module(f"bench.{given.command}", run_name="__main__")
+    # the module itself becomes __main__: what it hands to other processes is found there
+    runpy.run_module(f"bench.{given.command}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""What runs in a process of its own; a peer, for a library whose threads are settled when it is
-loaded."""
+"""Functions and peers in processes of their own: libraries settle their threads when loaded."""
 
 from __future__ import annotations
 

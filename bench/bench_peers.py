@@ -17,8 +17,6 @@ pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"),
               pytest.mark.filterwarnings("ignore::FutureWarning")]
 ENTRIES = [(label, *case) for label, contender in CONTENDERS.items()
            for case in CASES if case[0] in contender.workloads]
-
-
 # unit blocks of the dense networks have 1.6 * 10^9 entries
 CURVED = [(step, on) for step in ("backpropagation", *CURVATURE) for on in ("", oracles.DENSE)
           if not (on and step.endswith("unitwise"))]
@@ -31,7 +29,8 @@ def group(curvature: bool, on: str = "") -> str:
 @pytest.mark.parametrize(("label", "name", "n_threads"), ENTRIES)
 def test_peer_step(benchmark, label, name, n_threads):
     contender = CONTENDERS[label]
-    pytest.importorskip(contender.package)
+    if lacking := contender.lacks():
+        pytest.skip(f"{lacking} is not installed")
     peer = checked(label, name, n_threads)
     measure(benchmark, group(contender.beside in CURVATURE, contender.on), name, n_threads,
             peer.run)

@@ -85,8 +85,8 @@ def sentences(found: dict[str, Paired]) -> str:
     lines = [f"Relative to backpropagation, dearer here than in the paper: "
              f"{', '.join(dearer) or 'none'}."]
     if BASELINE in found:
-        lines.append(f"`{BASELINE}`'s own row is that step against itself, in other arrays: what "
-                     f"differs by no more than its {found[BASELINE]} may be nothing else.")
+        lines.append(f"`{BASELINE}`'s own row is that step against itself, in other arrays: its "
+                     f"distance from 1, {found[BASELINE]}, is what this run cannot tell.")
     return " ".join(lines)
 
 

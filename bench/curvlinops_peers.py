@@ -12,7 +12,7 @@ import fisherkern as fk
 from . import oracles
 from .layers import filled, in_theta, layers
 from .loop import CURVATURE_DAMPING
-from .torch_dense import TorchDensePeer
+from .torch_dense import TorchDensePeer, masks
 
 
 class KFACPeer(TorchDensePeer):
@@ -36,7 +36,7 @@ class KFACPeer(TorchDensePeer):
                  n_threads: int = 1) -> None:
         super().__init__(net, X, Y, learning_rate, n_threads)
         self._rate, self._parameters = learning_rate, list(self.model.parameters())
-        self._links = [torch.from_numpy(layer.links) for layer in self._layers]
+        self._links = masks(self._layers)
 
     def operator(self, fisher_type: str = "mc") -> KFACLinearOperator:
         return KFACLinearOperator(
@@ -53,7 +53,8 @@ class KFACPeer(TorchDensePeer):
                                                 use_heuristic_damping=True)
             step = inverse @ [p.grad for p in self._parameters]
             for delta, links in zip(step[::2], self._links, strict=True):
-                delta.mul_(links)
+                if links is not None:
+                    delta.mul_(links)
             with torch.no_grad():
                 for p, delta in zip(self._parameters, step, strict=True):
                     p.sub_(delta, alpha=self._rate)

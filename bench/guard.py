@@ -309,7 +309,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print(f"slower: {'; '.join(map(str, slower))}" if slower else
-          f"no step is more than {100 * (given.limit - 1):.0f} % slower again and again")
+          f"no step is more than {100 * (given.limit - 1):.0f} % slower in {1 + REPEATS} pairs of "
+          "processes")
     return 1 if slower else 0
 
 

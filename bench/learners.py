@@ -124,7 +124,7 @@ class _Torch(_EachEpoch):
 
 
 def torch_sparse(problem: Problem, rate: float) -> Learner:
-    """`torch.optim.Adam` on a sparse gradient by hand, the faster of its forms."""
+    """`torch.optim.Adam` on a sparse gradient by hand, the fastest of its forms."""
     from .torch_optimizers import AdamPeer
 
     return _Torch(problem, AdamPeer(problem.net, problem.X[:BATCH], problem.y[:BATCH], rate))

@@ -116,6 +116,9 @@ CONTENDERS = {
     "torch, dense, torch.compile, all weights trained": _torch(
         "torch_dense", "CompiledDensePeer", workloads=_DENSE, on=oracles.DENSE,
         otherwise=_NO_DENSE, program="g++"),
+    "torch, dense, Adam, all weights trained": _torch(
+        "torch_dense", "DenseAdamPeer", workloads=_DENSE, on=oracles.DENSE, beside="Adam",
+        otherwise=_NO_DENSE),
     "torch.optim.SGD": _torch("torch_optimizers", "SGDPeer"),
     "torch.optim.Adam": _torch("torch_optimizers", "AdamPeer", beside="Adam"),
     "torch.optim.LBFGS": _torch("torch_optimizers", "LBFGSPeer"),
@@ -150,10 +153,10 @@ def checked(label: str, name: str, n_threads: int) -> Any:
     return peer
 
 
-def installed(name: str) -> list[str]:
-    """Labels of the contenders that a workload has here."""
-    return [label for label, contender in CONTENDERS.items()
-            if name in contender.workloads and not contender.lacks()]
+def installed(name: str, labels: Collection[str] = tuple(CONTENDERS)) -> list[str]:
+    """Which of these contenders a workload has here."""
+    return [label for label, contender in CONTENDERS.items() if label in labels
+            and name in contender.workloads and not contender.lacks()]
 
 
 def timed(label: str, name: str, n_threads: int = 1, steps: Collection[str] = (),
@@ -174,7 +177,7 @@ def compare(name: str, n_threads: int, labels: Collection[str] = tuple(CONTENDER
             windows: int | None = None) -> dict[str, Paired]:
     """Each contender against the step that it stands beside, in a process of its own."""
     return {label: alone(timed, label, name, n_threads, (), windows)[0]
-            for label in installed(name) if label in labels}
+            for label in installed(name, labels)}
 
 
 def pause(n_threads: int, has_pool: bool) -> float:
@@ -247,7 +250,8 @@ def versions(packages: Collection[str] = PACKAGES, ratios: str = WINDOWED) -> st
 def notes() -> str:
     return (f"{versions()} Each row is of a process of its own. Each side takes "
             "a gradient and a step: fisherkern's is named; a peer's is plain gradient "
-            "descent where it stands beside backpropagation, L-BFGS excepted. In bold are peers "
+            "descent where it stands beside backpropagation, L-BFGS excepted, and Adam's beside "
+            "Adam. In bold are peers "
             "whose whole interval is below 1: they are faster. Dense peers do the work of absent "
             "links too; where all weights are trained, fisherkern trains the same dense network.")
 

@@ -36,7 +36,7 @@ def once(name: str, labels: Collection[str], steps: Collection[str],
          windows: int) -> dict[str, Paired]:
     """In this process, each checked before it is timed."""
     results = {label: peer_table.timed(label, name, windows=windows)[0]
-               for label in peer_table.installed(name) if label in labels}
+               for label in peer_table.installed(name, labels)}
     ours = stepper(oracles.workload(name), "backpropagation")
     for step in steps:
         oracles.check_step(name, step)

@@ -97,9 +97,10 @@ def quick() -> Plan:
 def peers(plan: Plan) -> Part:
     results = peer_report.compare_all(plan.threads, plan.names if plan.windows else None,
                                       plan.windows)
-    again = peer_report.again(results, 1 if plan.windows else peer_report.RUNS, plan.windows)
-    return Part({"peers": peer_report.text(results, again),
-                 "verdict": peer_report.verdict(results, again)},
+    n_runs = 1 if plan.windows else peer_report.RUNS
+    again = peer_report.again(results, n_runs, plan.windows)
+    return Part({"peers": peer_report.text(results, again, n_runs),
+                 "verdict": peer_report.verdict(results, again, n_runs)},
                 {"peers": pictures.peers(peer_report.of(results, peer_report.PEERS))})
 
 

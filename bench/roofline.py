@@ -48,7 +48,7 @@ class Counts(NamedTuple):
 
 
 def by_source(net: Network, X: np.ndarray, Y: np.ndarray, step: str) -> bool:
-    """Whether a step takes its sums in the backward pass."""
+    """Whether a step takes its sums in the backward pass, or right behind it."""
     signals, statistics = {"backpropagation": ("values", "none"),
                            "quasi-diagonal": ("values_modulus", "quasi_diagonal")}[step]
     return net._pass("statistics", X, Y, 1, signals, statistics).form == "by source"

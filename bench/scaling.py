@@ -135,12 +135,13 @@ def table(results: dict[str, list[tuple[Size, Found]]]) -> str:
 
 
 def sentence(sweep: list[tuple[Size, Found]]) -> str:
-    """Time per edge and sample of the largest network over that of the fastest, one thread."""
+    """Time per edge and sample of the largest network over that of the fastest, one thread; in whole
+    numbers, for these are times of different processes."""
     parts = []
     for step in STEPS:
         times = {found.edges: nanoseconds(size, found, step) for size, found in sweep}
         most, best = max(times), min(times, key=times.__getitem__)
-        ratio = f"{times[most] / times[best]:.1f} times that with {best:,}"
+        ratio = f"some {times[most] / times[best]:.0f} times that with {best:,}"
         parts.append(f"{step} takes {times[most]:.2f} ns with {most:,} edges, "
                      f"{ratio if most != best else 'the least of all'}")
     return f"Per edge and sample, one thread: {'; '.join(parts)}."

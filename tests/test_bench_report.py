@@ -3,6 +3,7 @@
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import fisherkern as fk
 from bench import __main__ as commands
 from bench import (
+    costs,
     memory,
     partial_metric,
     peaks,
@@ -21,6 +23,7 @@ from bench import (
     report,
     roofline,
     scaling,
+    setting,
     table,
 )
 from bench.pairing import Paired
@@ -283,7 +286,7 @@ def test_commands_are_listed_and_there(monkeypatch, capsys):
     monkeypatch.setattr(runpy, "run_module", lambda *given, **how: called.append((given, how)))
     monkeypatch.setattr(sys, "argv", ["bench", "guard", "HEAD~1", "--help"])
     commands.main()
-    assert called == [(("bench.guard",), {"run_name": "__main__"})]
+    assert called == [(("bench.guard",), {"run_name": "__main__", "alter_sys": True})]
     assert sys.argv[1:] == ["HEAD~1", "--help"]
 
 
@@ -291,14 +294,45 @@ def test_the_fastest_peer_again(monkeypatch):
     asked = []
 
     def alone(function, label, name, n, steps, windows):
+        assert (function, list(steps)) == (peer_table.timed, ["backpropagation", "quasi-diagonal"])
+        assert windows == setting.WINDOWS[name] // 3
         asked.append((label, name, n))
         return [FASTER, Paired(1e-3, 2e-3, len(asked) / 4, 0, 9)]
 
     monkeypatch.setattr(peer_report, "alone", alone)
-    results = {("W1", 1): {"Numba": SLOWER, "scipy.sparse": FASTER},
+    results = {("W1", 1): {"Numba": LEVEL, "NumPy, dense": LEVEL._replace(ratio=1.1),
+                           "scipy.sparse": FASTER},
                ("W2", 2): {"scipy.sparse": FASTER,
                            "JAX, dense, all weights trained": SLOWER}}
     found = peer_report.again(results, n_runs=3)
-    assert asked == [("Numba", "W1", 1), ("scipy.sparse", "W2", 2)] * 3
-    assert found["quasi-diagonal"]["W1", 1] == {"Numba": (1e-3, 2e-3, 3 / 4, 1 / 4, 5 / 4)}
+    asked_once = [("Numba", "W1", 1), ("NumPy, dense", "W1", 1), ("scipy.sparse", "W2", 2)]
+    assert asked == asked_once * 3
+    assert found["quasi-diagonal"]["W1", 1]["Numba"] == (1e-3, 2e-3, 1, 1 / 4, 7 / 4)
+    assert list(found["quasi-diagonal"]["W1", 1]) == ["Numba", "NumPy, dense"]
     assert found["backpropagation"]["W2", 2]["scipy.sparse"].ratio == FASTER.ratio
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr(peer_table, "find_spec", lambda name: name != "numba")
+    monkeypatch.setattr(peer_table, "which", lambda name: None)
+    found = peer_table.left_out("W2")
+    assert found["Numba"] == "numba is not installed"
+    assert found["torch, dense, torch.compile, all weights trained"] == "g++ is not installed"
+    assert found["JAX, gather by levels"] == "for irregular graphs: W4"
+    assert "Numba" not in peer_table.installed("W2")
+    assert peer_table.installed("W2", ["Numba", "scipy.sparse"]) == ["scipy.sparse"]
+
+
+def test_a_command_measures_in_processes():
+    done = subprocess.run([sys.executable, "-m", "bench", "peer_table", "--workloads", "W1",
+                           "--threads", "1", "--peers", "scipy.sparse"], text=True,
+                          capture_output=True, cwd=Path(commands.__file__).parents[1])
+    assert "| W1 | 1 | scipy.sparse | 1 |" in done.stdout, done.stderr
+
+
+def test_what_is_dearer_than_in_the_paper():
+    ratios = {"Backpropagation": 1.05, "AdaGrad": 3.0, "DiagonalGaussNewton": 1.35, "Adam": 3.0}
+    text = costs.sentences({name: Paired(1, 1, r, r - 0.1, r + 0.1) for name, r in ratios.items()})
+    assert "than in the paper: `AdaGrad` (3.00 against 1.24). " in text
+    assert "1.05 (0.95-1.15)" in text
+    assert "in the paper: none." in costs.sentences({})

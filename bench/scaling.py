@@ -135,8 +135,8 @@ def table(results: dict[str, list[tuple[Size, Found]]]) -> str:
 
 
 def sentence(sweep: list[tuple[Size, Found]]) -> str:
-    """Time per edge and sample of the largest network over that of the fastest, one thread; in whole
-    numbers, for these are times of different processes."""
+    """Time per edge and sample of the largest network over that of the fastest, one thread; whole
+    numbers, for they are times of different processes."""
     parts = []
     for step in STEPS:
         times = {found.edges: nanoseconds(size, found, step) for size, found in sweep}

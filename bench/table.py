@@ -27,8 +27,7 @@ from .setting import NAMES, program
 MARK = f"table {fk.config()['isa']}"
 STEPS = ("quasi-diagonal", "quasi-diagonal, mini-batch")
 PEERS = {"scipy.sparse": ("scipy.sparse",),
-         "PyTorch": ("torch, CSR", "torch, CSR, int32 indices", "torch, embedding_bag"),
-         "Numba": ("Numba",)}
+         "PyTorch": ("torch, CSR", "torch, embedding_bag"), "Numba": ("Numba",)}
 """Forms of each package, of which a row has the fastest."""
 
 

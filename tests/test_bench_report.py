@@ -41,7 +41,8 @@ def made_up_peaks(n_threads=1, **how):
 def short(monkeypatch):
     """What takes long is made up; steps, costs and formatting are real."""
     monkeypatch.setattr(peaks, "measure", made_up_peaks)
-    monkeypatch.setattr(peer_table, "installed", lambda name: ["NumPy, dense", "scipy.sparse"])
+    monkeypatch.setattr(peer_table, "installed",
+                        lambda name, labels: ["NumPy, dense", "scipy.sparse"])
     monkeypatch.setattr(scaling, "measure", lambda size: scaling.Found(
         size.edges, FASTER, {step: FASTER for step in scaling.STEPS if size.threads > 1}))
     monkeypatch.setattr(memory, "measure", lambda n_threads, name: memory.Memory(

@@ -55,11 +55,11 @@ class Block(NamedTuple):
 
 def blocks(net: NetworkLike) -> list[Block]:
     """Parameter blocks of the non-input units, ascending."""
-    result = []
+    result, source = [], np.asarray(net.edges)[:, 0]
     for index, name in enumerate(net.activations):
         start, stop = int(net.indptr[index]), int(net.indptr[index + 1])
         # One bias precedes the weights of every block, so edges lag theta by one more at each unit.
-        sources = np.asarray(net.edges)[start - index : stop - index - 1, 0]
+        sources = source[start - index : stop - index - 1]
         result.append(Block(net.n_inputs + index, slice(start, stop), sources, name))
     return result
 
